@@ -1,0 +1,164 @@
+"""The half-cheetah: tasks that vary the reward."""
+
+import gymnasium
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl.simulation import MujocoFamily, MujocoState
+from metarl.tasks import Choice, Tasks, TaskStreams, Uniform, register
+
+CONTROL_COST = 0.05
+"""Reward lost per squared unit of action."""
+
+
+class HalfCheetah(MujocoFamily):
+    """Gymnasium's half-cheetah (HalfCheetah-v5): a time step is 5 physics steps of 0.01 s.
+
+    Observation `[17]`: qpos[1:] (height in m, pitch and six joint angles in rad), qvel (9
+    velocities in m/s and rad/s). The position along x is not in it.
+    Action `[6]`: joint torques as fractions of the motors' gear, in [-1, 1].
+    Start: qpos + U[-0.1, 0.1), qvel + 0.1 N(0, 1), as HalfCheetah-v5.
+    Termination: never. Horizon 200.
+    """
+
+    xml = "half_cheetah.xml"
+    frame_skip = 5
+    horizon = 200
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (17,), np.float32)
+
+    def reset(self, random: TaskStreams, tasks: Tasks) -> tuple[Tensor, Tensor]:
+        initial = self.nominal["qpos0"]
+        qpos = initial + random.uniform(-0.1, 0.1, (self.model.nq,))
+        return qpos, random.normal(0.1, (self.model.nv,))
+
+    def observation(self, state: MujocoState, tasks: Tasks) -> Tensor:
+        return torch.cat([state.qpos[:, 1:], state.qvel], dim=1)
+
+    def forward_velocity(self, before: MujocoState, after: MujocoState) -> Tensor:
+        """Mean velocity of the torso along x during the step, m/s `[n]`."""
+        return (after.qpos[:, 0] - before.qpos[:, 0]) / self.dt
+
+
+class HalfCheetahMAML(HalfCheetah):
+    """The half-cheetah of the MAML paper: a time step is one physics step of 0.01 s.
+
+    Observation `[20]`: as `HalfCheetah`, then the centre of mass of the whole body (x, y, z) in m.
+    x is absolute, so the observation shows how far the robot has run.
+    Start: qpos + 0.01 N(0, 1), qvel + 0.1 N(0, 1), as rllab's MujocoEnv.
+    Velocity is that of the centre of mass of the whole body at the end of the step, m/s.
+    Everything else as `HalfCheetah`; rllab's body equals Gymnasium's in time step and gears.
+    Source: cbfinn/maml_rl, rllab/envs/mujoco/{half_cheetah_env_rand,mujoco_env}.py.
+    """
+
+    frame_skip = 1
+    fields = ("qpos", "qvel", "sensordata")
+    refresh_fields = True
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (20,), np.float32)
+
+    def edit_model(self, spec: mujoco.MjSpec) -> None:
+        for name, kind in (
+            ("center_of_mass", mujoco.mjtSensor.mjSENS_SUBTREECOM),
+            ("center_of_mass_velocity", mujoco.mjtSensor.mjSENS_SUBTREELINVEL),
+        ):
+            spec.add_sensor(
+                name=name, type=kind, objtype=mujoco.mjtObj.mjOBJ_BODY, objname="torso"
+            )
+
+    def reset(self, random: TaskStreams, tasks: Tasks) -> tuple[Tensor, Tensor]:
+        initial = self.nominal["qpos0"]
+        qpos = initial + random.normal(0.01, (self.model.nq,))
+        return qpos, random.normal(0.1, (self.model.nv,))
+
+    def observation(self, state: MujocoState, tasks: Tasks) -> Tensor:
+        return torch.cat([state.qpos[:, 1:], state.qvel, state.sensor("center_of_mass")], dim=1)
+
+    def forward_velocity(self, before: MujocoState, after: MujocoState) -> Tensor:
+        """Velocity of the centre of mass along x after the step, m/s `[n]`."""
+        return after.sensor("center_of_mass_velocity")[:, 0]
+
+
+def _velocity_reward(speed: Tensor, action: Tensor, tasks: Tasks) -> Tensor:
+    return -(speed - tasks["velocity"]).abs() - CONTROL_COST * action.square().sum(dim=1)
+
+
+def _direction_reward(speed: Tensor, action: Tensor, tasks: Tasks) -> Tensor:
+    return tasks["direction"] * speed - CONTROL_COST * action.square().sum(dim=1)
+
+
+@register("HalfCheetahVel-v0")
+class HalfCheetahVel(HalfCheetah):
+    """Run forward at a hidden target velocity.
+
+    Observation, action, start, termination: see `HalfCheetah`. Horizon 200.
+    Reward: -|v - velocity| - 0.05 |action|^2, with v the torso's mean velocity along x in m/s.
+    Task parameters: `velocity` ~ U[0, 3] m/s; out of distribution: U[3, 4] m/s.
+    Source: ProMP (Rothfuss et al. 2019) half_cheetah_rand_vel.py and PEARL (Rakelly et al. 2019)
+        half_cheetah_vel.py, on Gymnasium's v5 body.
+    """
+
+    parameters = {"velocity": Uniform(0.0, 3.0)}
+    ood_parameters = {"velocity": Uniform(3.0, 4.0)}
+
+    def reward(
+        self, before: MujocoState, after: MujocoState, action: Tensor, tasks: Tasks
+    ) -> Tensor:
+        return _velocity_reward(self.forward_velocity(before, after), action, tasks)
+
+
+@register("HalfCheetahDir-v0")
+class HalfCheetahDir(HalfCheetah):
+    """Run as fast as possible in a hidden direction, forward or backward.
+
+    Observation, action, start, termination: see `HalfCheetah`. Horizon 200.
+    Reward: direction * v - 0.05 |action|^2, with v the torso's mean velocity along x in m/s.
+    Task parameters: `direction`, -1 or +1 with equal probability. There are two tasks only, so
+        every split holds both and there is no task out of distribution.
+    Source: Finn et al. 2017 (MAML), section 5.3; PEARL half_cheetah_dir.py, on Gymnasium's v5 body.
+    """
+
+    parameters = {"direction": Choice([-1.0, 1.0])}
+
+    def reward(
+        self, before: MujocoState, after: MujocoState, action: Tensor, tasks: Tasks
+    ) -> Tensor:
+        return _direction_reward(self.forward_velocity(before, after), action, tasks)
+
+
+@register("HalfCheetahVelMAML-v0")
+class HalfCheetahVelMAML(HalfCheetahMAML):
+    """Run forward at a hidden target velocity: the MAML paper's variant.
+
+    Observation, action, start, termination: see `HalfCheetahMAML`. Horizon 200 (2 s).
+    Reward: -|v - velocity| - 0.05 |action|^2, with v the velocity of the centre of mass along x.
+    Task parameters: `velocity` ~ U[0, 2] m/s; out of distribution: U[2, 3] m/s.
+    Source: Finn et al. 2017 (MAML), section 5.3; cbfinn/maml_rl half_cheetah_env_rand.py.
+    """
+
+    parameters = {"velocity": Uniform(0.0, 2.0)}
+    ood_parameters = {"velocity": Uniform(2.0, 3.0)}
+
+    def reward(
+        self, before: MujocoState, after: MujocoState, action: Tensor, tasks: Tasks
+    ) -> Tensor:
+        return _velocity_reward(self.forward_velocity(before, after), action, tasks)
+
+
+@register("HalfCheetahDirMAML-v0")
+class HalfCheetahDirMAML(HalfCheetahMAML):
+    """Run as fast as possible in a hidden direction: the MAML paper's variant.
+
+    Observation, action, start, termination: see `HalfCheetahMAML`. Horizon 200 (2 s).
+    Reward: direction * v - 0.05 |action|^2, with v the velocity of the centre of mass along x.
+    Task parameters: `direction`, -1 or +1 with equal probability. There are two tasks only, so
+        every split holds both and there is no task out of distribution.
+    Source: Finn et al. 2017 (MAML), section 5.3; cbfinn/maml_rl half_cheetah_env_rand_direc.py.
+    """
+
+    parameters = {"direction": Choice([-1.0, 1.0])}
+
+    def reward(
+        self, before: MujocoState, after: MujocoState, action: Tensor, tasks: Tasks
+    ) -> Tensor:
+        return _direction_reward(self.forward_velocity(before, after), action, tasks)

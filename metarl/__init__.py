@@ -1,0 +1,8 @@
+"""metarl: a meta-reinforcement-learning benchmark suite."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("metarl")
+except PackageNotFoundError:  # a source tree on PYTHONPATH
+    __version__ = "0+uninstalled"

@@ -1,0 +1,46 @@
+"""Learners, one file each, and their names."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from metarl.algorithms.learner import Learner, Metrics
+from metarl.algorithms.maml_trpo import MAMLTRPO, MAMLTRPOConfig
+from metarl.optimization import Workers
+from metarl.policies import Policy
+
+__all__ = ["ALGORITHMS", "Algorithm", "Learner", "Metrics", "config_classes", "make_learner"]
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """A learner, its settings, and one line about it."""
+
+    config: type
+    learner: Any
+    summary: str
+
+
+ALGORITHMS = {
+    "maml_trpo": Algorithm(
+        MAMLTRPOConfig, MAMLTRPO, "MAML with a TRPO meta-update through the inner step"
+    ),
+}
+
+
+def config_classes() -> dict[str, type]:
+    """The settings dataclass of each algorithm by its name."""
+    return {name: algorithm.config for name, algorithm in ALGORITHMS.items()}
+
+
+def make_learner(
+    config: Any,
+    policy: Policy,
+    generator: np.random.Generator,
+    device: torch.device | str = "cpu",
+    workers: Workers | None = None,
+) -> Learner:
+    """The learner that `config.name` names."""
+    return ALGORITHMS[config.name].learner(policy, config, generator, device, workers)

@@ -1,0 +1,337 @@
+"""What a run is made of: frozen dataclasses, read from YAML and dotted command-line overrides.
+
+Every mistake (an unknown key, a wrong type, an impossible value) becomes one `UserError` line
+that names the file or the command line, the key, and what to do. Attribute docstrings are the help
+text of `metarl train CONFIG --help`.
+"""
+
+import contextlib
+import copy
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import tyro
+import yaml
+
+from metarl.errors import UserError, nearest
+from metarl.validation import (
+    InvalidValue,
+    Text,
+    UnknownKey,
+    build,
+    require,
+    require_at_least,
+    require_positive,
+)
+
+COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True)
+class TasksConfig:
+    """Which tasks are sampled, and how much of each."""
+
+    family: str
+    """Name of the task family, e.g. PointNavigation-v0; `metarl list` shows them all."""
+    tasks_per_iteration: int = 20
+    """Tasks in one meta-batch (K)."""
+    episodes_per_task: int = 20
+    """Episodes of each task before, and again after, every adaptation step (N)."""
+
+    def __post_init__(self) -> None:
+        require(self.family != "", "family", "must name a task family; see `metarl list`")
+        require_at_least(1, self, "tasks_per_iteration", "episodes_per_task")
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """The policy network: an MLP from observations to an action distribution."""
+
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Units of each hidden layer; an empty list makes the policy linear."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Nonlinearity after each hidden layer."""
+    initial_std: float = 1.0
+    """Standard deviation of every action dimension at the start of training."""
+    min_std: float = 1e-6
+    """Floor of the learned standard deviation."""
+    action_scaling: Literal["unit", "ten", "none"] = "unit"
+    """Which of the policy's actions cover the environment's box: [-1, 1] (unit: rllab, PEARL),
+    [-10, 10] (ten: ProMP, pytorch-maml-rl, garage), or the box itself (none); all are clipped."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "hidden_sizes")
+        require_positive(self, "initial_std", "min_std")
+        message = f"must be at least min_std = {self.min_std}, got {self.initial_std}"
+        require(self.initial_std >= self.min_std, "initial_std", message)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """The adaptation curve on held-out tasks."""
+
+    split: Literal["validation", "test", "ood"] = "test"
+    """Which fixed list of tasks; ood lies outside the training range."""
+    steps: int = 5
+    """Adaptation steps on each task; the curve has one point more."""
+    tasks: int = 40
+    """Tasks, from the start of the list."""
+    episodes: int = 20
+    """Episodes of each task per adaptation step."""
+    seed: int = 0
+    """Seed of resets and action noise; the tasks do not depend on it."""
+    inner_learning_rates: tuple[float, ...] | None = None
+    """Rate of each adaptation step, the last one repeated; null: as in training."""
+
+    def __post_init__(self) -> None:
+        require_at_least(0, self, "steps", "seed")
+        require_at_least(1, self, "tasks", "episodes")
+        require_positive(self, "inner_learning_rates")
+        message = "must hold at least one rate; null takes those of training"
+        require(self.inner_learning_rates != (), "inner_learning_rates", message)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How long, where and on what the training runs."""
+
+    seed: int = 1
+    """Seed of everything random in the run."""
+    iterations: int = 500
+    """Meta-iterations."""
+    output: str | None = None
+    """Folder of the run; null: a new one at runs/FAMILY/ALGORITHM/seedN-DATE-TIME."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the learner computes; auto takes cuda where there is one. Physics stays on the CPU."""
+    threads: int | None = None
+    """Threads of the simulation and the learner; null: the CPUs this process may use."""
+    checkpoint_every: int = 10
+    """Iterations between checkpoints."""
+    evaluate_every: int = 0
+    """Iterations between evaluations on the validation split; 0: none during training."""
+
+    def __post_init__(self) -> None:
+        require_at_least(0, self, "seed", "evaluate_every")
+        require_at_least(1, self, "iterations", "threads", "checkpoint_every")
+        require(self.output != "", "output", "must name a folder, or be null")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One experiment; the content of a preset, and of a run folder's `config.yaml`."""
+
+    tasks: TasksConfig
+    algorithm: Any
+    """The settings dataclass of the algorithm that `algorithm.name` chooses."""
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+def load_config(
+    path: str | Path,
+    overrides: Mapping[str, object] | None = None,
+    algorithms: Mapping[str, type] | None = None,
+) -> Config:
+    """The configuration in a YAML file, changed by overrides.
+
+    Args:
+        path: the file.
+        overrides: values by dotted key, e.g. `{"run.iterations": 3}`, or from `parse_overrides`.
+        algorithms: settings dataclasses by name; by default those of `metarl.algorithms`.
+
+    Raises:
+        UserError: one line, for anything wrong with the file or the overrides.
+    """
+    return from_mapping(_read_yaml(path), str(path), overrides, algorithms)
+
+
+def from_mapping(
+    mapping: object,
+    source: str,
+    overrides: Mapping[str, object] | None = None,
+    algorithms: Mapping[str, type] | None = None,
+) -> Config:
+    """As `load_config`, from a nested mapping; `source` stands for the file in errors."""
+    overrides = overrides or {}
+    algorithms = _installed_algorithms() if algorithms is None else algorithms
+    try:
+        merged = _merge(mapping, overrides)
+        section_types = {"algorithm": _algorithm_class(merged, algorithms)}
+        try:
+            return build(Config, merged, replaced_types=section_types)
+        except UnknownKey as error:
+            raise _pointing_to_section(error, section_types) from error
+    except InvalidValue as error:
+        typed = _is_from_command_line(error.key, mapping, overrides)
+        place = COMMAND_LINE if typed else source
+        raise UserError(f"{place}: {error.key} {error.message}") from error
+
+
+def _installed_algorithms() -> Mapping[str, type]:
+    # Late: the algorithms stand above this module and import their field checks from below it.
+    from metarl.algorithms import config_classes
+
+    return config_classes()
+
+
+def _merge(mapping: object, overrides: Mapping[str, object]) -> dict[Any, Any]:
+    if not isinstance(mapping, Mapping):
+        got = "nothing" if mapping is None else f"a {type(mapping).__name__}"
+        sections = ", ".join(section.name for section in dataclasses.fields(Config))
+        raise InvalidValue("the content", f"must be a mapping with the keys {sections}; got {got}")
+    merged = copy.deepcopy(dict(mapping))
+    for key, value in overrides.items():
+        *sections, name = key.split(".")
+        inner = merged
+        for section in sections:
+            inner = inner.setdefault(section, {})
+            if not isinstance(inner, dict):
+                raise InvalidValue(key, f"cannot be set: {section!r} is not a mapping of keys")
+        inner[name] = value
+    return merged
+
+
+def _algorithm_class(mapping: Mapping[Any, Any], algorithms: Mapping[str, type]) -> type:
+    section = mapping.get("algorithm", {})
+    if not isinstance(section, Mapping):
+        raise InvalidValue("algorithm", "must be a mapping of keys to values")
+    name = section.get("name")
+    if name is None:
+        known = ", ".join(sorted(algorithms))
+        raise InvalidValue("algorithm.name", f"is required and not there; known: {known}")
+    if not isinstance(name, str) or name not in algorithms:
+        hint = nearest(str(name), algorithms)
+        raise InvalidValue("algorithm.name", f"is an unknown algorithm, {str(name)!r}; {hint}")
+    return algorithms[name]
+
+
+def _is_from_command_line(key: str, mapping: object, overrides: Mapping[str, object]) -> bool:
+    key = key.split("[")[0]
+    if any(key == typed or key.startswith(typed + ".") for typed in overrides):
+        return True
+    # A section may be wrong as a whole, and be there only because an override names it.
+    return any(typed.startswith(key + ".") for typed in overrides) and not _holds(mapping, key)
+
+
+def _holds(mapping: object, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(mapping, Mapping) or part not in mapping:
+            return False
+        mapping = mapping[part]
+    return True
+
+
+def _pointing_to_section(error: UnknownKey, section_types: Mapping[str, type]) -> InvalidValue:
+    """The same error, with a better hint where another section has a key of exactly this name."""
+    name = error.key.rpartition(".")[2]
+    elsewhere = []
+    for section, annotation in (get_type_hints(Config) | dict(section_types)).items():
+        if name in (setting.name for setting in dataclasses.fields(annotation)):
+            elsewhere.append(f"{section}.{name}")
+    if not elsewhere:
+        return error
+    hint = " or ".join(map(repr, elsewhere))
+    return InvalidValue(error.key, f"is not a known key; did you mean {hint}?")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML where a key that stands twice in a mapping is an error; the last would win silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+        seen = set()
+        for key in keys:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                problem = f"the key {key.value!r} stands here for the second time"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else key)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: str | Path) -> object:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file; check the path") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        return yaml.load(text, _StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise UserError(f"{path}: {line}{error.problem}; mend the YAML there") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not readable as YAML: {reason}") from error
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, object]:
+    """Dotted overrides from the command line: `--run.iterations 3`, `--policy.hidden-sizes 32 32`.
+
+    Words stay text until `load_config` knows the type of their field; several become a list.
+
+    Raises:
+        UserError: for words without a key, a key without a value, a key given twice.
+    """
+    overrides: dict[str, object] = {}
+    remaining = list(arguments)
+    while remaining:
+        option, equals, value = remaining.pop(0).partition("=")
+        if not option.startswith("--") or option == "--":
+            raise UserError(
+                f"{COMMAND_LINE}: unexpected {option!r}; overrides look like --run.iterations 3"
+            )
+        key = option[2:].replace("-", "_")
+        words = [value] if equals else _take_values(remaining)
+        if not words:
+            raise UserError(f"{COMMAND_LINE}: {key} needs a value, such as {option} VALUE")
+        if key in overrides:
+            raise UserError(f"{COMMAND_LINE}: {key} is given twice; keep one")
+        overrides[key] = Text(words[0]) if len(words) == 1 else [Text(word) for word in words]
+    return overrides
+
+
+def _take_values(remaining: list[str]) -> list[str]:
+    words = []
+    while remaining and not remaining[0].startswith("--"):
+        words.append(remaining.pop(0))
+    return words
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML in which a tuple is a list on one line."""
+
+
+_Dumper.add_representer(
+    tuple, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, True)
+)
+
+
+def to_yaml(config: Config) -> str:
+    """The whole configuration as YAML; `load_config` gives an equal one back."""
+    return yaml.dump(dataclasses.asdict(config), Dumper=_Dumper, sort_keys=False, width=100)
+
+
+def describe(config: Config) -> str:
+    """Help text: every dotted key with its type, what it means, and its value in `config`."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        tyro.cli(
+            Config,
+            default=config,
+            args=["--help"],
+            prog="metarl train CONFIG",
+            description="Settings of this configuration; each can be given on the command line.",
+            use_underscores=True,
+            # `parse_overrides` wants a value for every key, so no `--no_...` flags here.
+            config=(tyro.conf.FlagConversionOff,),
+        )
+    return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines()) + "\n"

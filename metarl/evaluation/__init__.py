@@ -1,0 +1,1 @@
+"""What is reported: adaptation curves, their statistics and their pictures."""

@@ -1,0 +1,17 @@
+"""Policies as pure functions of a dict of tensors, which may carry a leading task axis."""
+
+from metarl.policies.distributions import Categorical, Gaussian
+from metarl.policies.mlp import MLP, Parameters, stack
+from metarl.policies.policy import CategoricalPolicy, GaussianPolicy, Policy, make_policy
+
+__all__ = [
+    "MLP",
+    "Categorical",
+    "CategoricalPolicy",
+    "Gaussian",
+    "GaussianPolicy",
+    "Parameters",
+    "Policy",
+    "make_policy",
+    "stack",
+]

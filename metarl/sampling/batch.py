@@ -1,0 +1,69 @@
+"""`Batch`: the samples that a policy-gradient loss of K tasks needs."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from metarl.sampling.advantages import discounted_returns, gae, normalize
+from metarl.sampling.baseline import LinearFeatureBaseline
+from metarl.sampling.trajectories import Trajectories
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of K tasks with B = N * T samples each; those that did not take place weigh 0."""
+
+    observations: Tensor
+    """`[K, B, O]`."""
+    actions: Tensor
+    """`[K, B, A]`."""
+    advantages: Tensor
+    """`[K, B]`, mean 0 and standard deviation 1 within each task."""
+    weights: Tensor
+    """`[K, B]`, sums to 1 within each task: a weighted sum is the mean over what took place."""
+
+    @classmethod
+    def from_trajectories(
+        cls, trajectories: Trajectories, discount: float, gae_lambda: float
+    ) -> "Batch":
+        """Fit the linear baseline to each task, then estimate and normalise advantages."""
+        mask = trajectories.mask
+        rewards = trajectories.rewards.double()
+        returns = discounted_returns(rewards, mask, discount)
+        values = LinearFeatureBaseline().fit_predict(trajectories.observations, returns, mask)
+        advantages = normalize(gae(rewards, values, mask, discount, gae_lambda), mask)
+        # A task in which every episode failed at once has no sample: all its weights are 0.
+        weights = mask.flatten(1) / mask.sum(dim=(1, 2)).clamp(min=1).unsqueeze(1)
+        return cls(
+            trajectories.observations.flatten(1, 2),
+            trajectories.actions.flatten(1, 2),
+            advantages.flatten(1).float(),
+            weights.float(),
+        )
+
+    def __len__(self) -> int:
+        """K, the number of tasks."""
+        return len(self.observations)
+
+    def __getitem__(self, tasks: slice) -> "Batch":
+        """The samples of some of the tasks."""
+        return Batch(*(getattr(self, field.name)[tasks] for field in fields(self)))
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same samples on another device."""
+        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    def double(self) -> "Batch":
+        """The same samples in float64, for exact tests."""
+        actions = self.actions.double() if self.actions.is_floating_point() else self.actions
+        return Batch(
+            self.observations.double(), actions, self.advantages.double(), self.weights.double()
+        )
+
+    def every(self, stride: int) -> "Batch":
+        """Every `stride`-th sample of each task, with weights that sum to 1 again."""
+        thinned = (getattr(self, field.name)[:, ::stride] for field in fields(self))
+        observations, actions, advantages, weights = thinned
+        total = weights.sum(dim=1, keepdim=True)
+        return Batch(observations, actions, advantages, weights / total.clamp(min=1e-12))

@@ -1,0 +1,45 @@
+"""What a vector environment asks of an engine, and of a family that an engine can step."""
+
+from abc import abstractmethod
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from metarl.tasks import TaskDistribution, Tasks, TaskStreams
+
+
+class StepResult(NamedTuple):
+    """What one time step of n environments gave."""
+
+    observation: Tensor
+    """`[n, *observation]`, a fresh tensor."""
+    reward: Tensor
+    """`[n]`."""
+    terminated: Tensor
+    """`[n]` bool: the task's own end of an episode."""
+    failed: Tensor
+    """`[n]` bool: the physics diverged; observation and reward of this step mean nothing."""
+
+
+class Engine(Protocol):
+    """Steps n = K * N environments of one family, in task-major order."""
+
+    def set_tasks(self, tasks: Tasks) -> None:
+        """Give every environment its task: `tasks` holds n rows."""
+        ...
+
+    def reset(self, streams: TaskStreams, ids: Tensor | None) -> Tensor:
+        """Start new episodes in environments `ids` (None: all); observations of all `[n, ...]`."""
+        ...
+
+    def step(self, actions: Tensor, ids: Tensor | None) -> StepResult:
+        """One time step of environments `ids` (None: all); `actions` and results hold n rows."""
+        ...
+
+
+class SimulatedFamily(TaskDistribution):
+    """A family that some engine can step."""
+
+    @abstractmethod
+    def make_engine(self, environments: int, threads: int) -> Engine:
+        """An engine for this many environments."""

@@ -1,0 +1,242 @@
+"""MuJoCo robots: families on batched tensors, stepped by `mujoco.batch.Batch`.
+
+All contact with MuJoCo's batch API is in this file.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import gymnasium
+import mujoco
+import numpy as np
+import torch
+from gymnasium.envs.mujoco import mujoco_env
+from mujoco.batch import Batch, SimulationError
+from torch import Tensor
+
+from metarl.simulation.engine import Engine, SimulatedFamily, StepResult
+from metarl.tasks import Tasks, TaskStreams
+
+ASSETS = Path(mujoco_env.__file__).parent / "assets"
+"""Gymnasium's own robot files."""
+
+# Other warnings (a full contact buffer, say) leave a state that is still physics.
+_DIVERGED = [
+    mujoco.mjtWarning.mjWARN_BADQPOS.value,
+    mujoco.mjtWarning.mjWARN_BADQVEL.value,
+    mujoco.mjtWarning.mjWARN_BADQACC.value,
+    mujoco.mjtWarning.mjWARN_BADCTRL.value,
+    mujoco.mjtWarning.mjWARN_INERTIA.value,
+]
+
+
+class MujocoState:
+    """The state of n simulations: a tensor `[n, ...]` for each of the family's `fields`.
+
+    Fields have the names and units of MuJoCo's `MjData` (m, rad, s); those read by `sensor` are
+    named in the model. The tensors are copies: they do not move when the physics does.
+    """
+
+    def __init__(self, fields: Mapping[str, Tensor], sensors: Mapping[str, slice]):
+        self._fields = fields
+        self._sensors = sensors
+
+    def __getattr__(self, name: str) -> Tensor:
+        if name.startswith("_") or name not in self._fields:
+            raise AttributeError(
+                f"no field {name!r} in this state; add it to the family's `fields` "
+                f"({', '.join(self._fields)})"
+            )
+        return self._fields[name]
+
+    def sensor(self, name: str) -> Tensor:
+        """Readings `[n, size]` of a named sensor; the family's `fields` must hold `sensordata`."""
+        return self.sensordata[:, self._sensors[name]]
+
+
+class MujocoFamily(SimulatedFamily):
+    """A family of tasks for one robot.
+
+    A subclass names the robot's file and writes `observation`, `reward`, and where they differ
+    from the defaults `terminated`, `reset` and `physics`, as functions of batched tensors: `n`
+    rows, one for each environment, in `state`, `action` and `tasks` alike.
+    """
+
+    xml: ClassVar[str]
+    """The robot's MJCF file: one of Gymnasium's by its name, or a path."""
+    frame_skip: int = 5
+    """Physics steps per time step."""
+    fields: ClassVar[tuple[str, ...]] = ("qpos", "qvel")
+    """The fields of MuJoCo's `MjData` that `MujocoState` holds."""
+    refresh_fields: ClassVar[bool] = False
+    """Compute position- and velocity-dependent fields and sensors at the new state; else they lag
+    one physics step behind `qpos` and `qvel`, as in MuJoCo itself."""
+    set_const: ClassVar[bool] = True
+    """Derive MuJoCo's constants (inverse inertias, ...) anew after `physics` changed the body."""
+
+    @abstractmethod
+    def observation(self, state: MujocoState, tasks: Tasks) -> Tensor:
+        """Observations `[n, size]`; must not show the task."""
+
+    @abstractmethod
+    def reward(
+        self, before: MujocoState, after: MujocoState, action: Tensor, tasks: Tasks
+    ) -> Tensor:
+        """Rewards `[n]` of the step from `before` to `after`."""
+
+    def terminated(self, state: MujocoState, tasks: Tasks) -> Tensor:
+        """Whether the episode ends in this state, bool `[n]`; never unless overridden."""
+        return torch.zeros(len(state.qpos), dtype=torch.bool, device=state.qpos.device)
+
+    @abstractmethod
+    def reset(self, random: TaskStreams, tasks: Tasks) -> tuple[Tensor, Tensor]:
+        """Initial positions `[n, nq]` and velocities `[n, nv]`, float64."""
+
+    def physics(self, nominal: "NominalModel", tasks: Tasks) -> Mapping[str, Tensor]:
+        """Model fields of each simulation, `{field: [n, ...]}`, computed from the nominal model.
+
+        For example `{"body_mass": nominal["body_mass"] * tasks["mass_scale"]}`. Fields that are
+        not returned are nominal. Unless overridden, all tasks share one body.
+        """
+        return {}
+
+    def edit_model(self, spec: mujoco.MjSpec) -> None:
+        """Change the robot's description before it is compiled, e.g. add a sensor."""
+
+    @property
+    def dt(self) -> float:
+        """Seconds of a time step."""
+        return self.frame_skip * float(self.model.opt.timestep)
+
+    @cached_property
+    def action_space(self) -> gymnasium.spaces.Box:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The actuators' control ranges."""
+        low, high = self.model.actuator_ctrlrange.astype(np.float32).T
+        return gymnasium.spaces.Box(low, high, dtype=np.float32)
+
+    @cached_property
+    def model(self) -> mujoco.MjModel:
+        """The nominal body, as compiled from `xml` and `edit_model`."""
+        path = Path(self.xml)
+        spec = mujoco.MjSpec.from_file(str(path if path.is_absolute() else ASSETS / path))
+        self.edit_model(spec)
+        # The attribute `settotalmass` is deprecated and warns on every load; the function that
+        # replaces it gives the same model, bit for bit.
+        total_mass = spec.compiler.settotalmass
+        spec.compiler.settotalmass = -1
+        model = spec.compile()
+        if total_mass > 0:
+            mujoco.mj_setTotalmass(model, total_mass)
+            mujoco.mj_setConst(model, mujoco.MjData(model))
+        return model
+
+    @cached_property
+    def nominal(self) -> "NominalModel":
+        """The nominal model's fields as tensors."""
+        return NominalModel(self.model)
+
+    def make_engine(self, environments: int, threads: int) -> Engine:
+        return MujocoEngine(self, environments, threads)
+
+
+class NominalModel:
+    """The compiled model's fields as fresh tensors, so that scaling them can never compound."""
+
+    def __init__(self, model: mujoco.MjModel):
+        self._model = model
+
+    def __getitem__(self, field: str) -> Tensor:
+        """A field of `MjModel` such as `body_mass` `[nbody]`, or of its options, `opt.gravity`."""
+        holder, name = (self._model.opt, field[4:]) if field.startswith("opt.") else (
+            self._model, field
+        )
+        return torch.from_numpy(np.array(getattr(holder, name)))
+
+    def body(self, name: str) -> int:
+        """A body's index."""
+        return int(self._model.body(name).id)
+
+    def geom(self, name: str) -> int:
+        """A geom's index."""
+        return int(self._model.geom(name).id)
+
+
+class MujocoEngine:
+    """Steps n simulations of a `MujocoFamily` on a pool of C++ threads.
+
+    Results are bit-identical for any number of threads.
+    """
+
+    def __init__(self, family: MujocoFamily, environments: int, threads: int):
+        self.family = family
+        # With one MjData for each simulation, the fields that `refresh_fields` computes at the end
+        # of a step are where the next step continues, and so cost nothing.
+        self.batch = Batch(family.model, environments, threads, persistent=True)
+        self._views = {name: self.batch.bind(name) for name in family.fields}
+        self._sensors = {
+            sensor.name: slice(int(sensor.adr[0]), int(sensor.adr[0] + sensor.dim[0]))
+            for sensor in map(family.model.sensor, range(family.model.nsensor))
+        }
+        self._stage = mujoco.mjtStage.mjSTAGE_NONE.value
+        if family.refresh_fields:
+            self._stage = mujoco.mjtStage.mjSTAGE_VEL.value
+        self._expanded: set[str] = set()
+        self._tasks: Tasks
+        self._state: MujocoState
+
+    def set_tasks(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        fields = self.family.physics(self.family.nominal, tasks)
+        for name in self._expanded - fields.keys():
+            self.batch.expand(name)[...] = self.family.nominal[name].numpy()
+        for name, values in fields.items():
+            self.batch.expand(name)[...] = values.numpy(force=True)
+        self._expanded |= fields.keys()
+        if self._expanded and self.family.set_const:
+            self.batch.set_const()
+
+    def reset(self, streams: TaskStreams, ids: Tensor | None) -> Tensor:
+        qpos, qvel = self.family.reset(streams, self._tasks)
+        numpy_ids = None if ids is None else ids.numpy()
+        rows = slice(None) if numpy_ids is None else numpy_ids
+        # Clears time, warm start and warning counters too.
+        self.batch.reset(numpy_ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        self.batch.qpos[rows] = qpos.numpy()[rows]
+        self.batch.qvel[rows] = qvel.numpy()[rows]
+        self.batch.forward(numpy_ids)
+        self._state = self._read()
+        return self.family.observation(self._state, self._tasks)
+
+    def step(self, actions: Tensor, ids: Tensor | None) -> StepResult:
+        before = self._state
+        self.batch.ctrl = actions.numpy()
+        errors = self._advance(None if ids is None else ids.numpy())
+        after = self._state = self._read()
+        observation = self.family.observation(after, self._tasks)
+        reward = self.family.reward(before, after, actions, self._tasks)
+        terminated = self.family.terminated(after, self._tasks)
+        return StepResult(observation, reward, terminated, errors | self._diverged(reward))
+
+    def _advance(self, ids: np.ndarray | None) -> Tensor:
+        """Step the physics; bool `[n]`, the simulations in which the engine raised an error."""
+        errors = torch.zeros(self.batch.nsim, dtype=torch.bool)
+        try:
+            self.batch.step(ids, nstep=self.family.frame_skip, stage=self._stage)
+        except SimulationError as error:
+            errors[torch.from_numpy(np.asarray(error.ids, dtype=np.int64))] = True
+        return errors
+
+    def _diverged(self, reward: Tensor) -> Tensor:
+        # MuJoCo resets a diverged simulation by itself and only counts a warning, so that finite
+        # numbers alone prove nothing.
+        warned = torch.from_numpy(self.batch.warning[:, _DIVERGED, 1].any(axis=1))
+        finite = torch.isfinite(self._state.qpos).all(1) & torch.isfinite(self._state.qvel).all(1)
+        return warned | ~(finite & torch.isfinite(reward))
+
+    def _read(self) -> MujocoState:
+        fields = {name: torch.from_numpy(view.copy()) for name, view in self._views.items()}
+        return MujocoState(fields, self._sensors)
+

@@ -1,0 +1,82 @@
+"""Environments written as tensor functions: point robots, bandits, classic control."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from metarl.simulation.engine import Engine, SimulatedFamily, StepResult
+from metarl.tasks import Tasks, TaskStreams
+
+
+class TensorFamily(SimulatedFamily):
+    """A family whose environment is a handful of functions of batched tensors.
+
+    `n` is the number of environments; `tasks` holds one row for each of them. No function may
+    change its arguments.
+    """
+
+    @abstractmethod
+    def reset(self, random: TaskStreams, tasks: Tasks) -> Tensor:
+        """Initial states `[n, ...]`, float64."""
+
+    @abstractmethod
+    def transition(
+        self, state: Tensor, action: Tensor, tasks: Tasks, random: TaskStreams
+    ) -> Tensor:
+        """States `[n, ...]` one time step later; `random` draws for all n environments."""
+
+    def observation(self, state: Tensor, tasks: Tasks) -> Tensor:
+        """Observations `[n, *observation]`; the state itself unless overridden."""
+        return state
+
+    @abstractmethod
+    def reward(self, before: Tensor, after: Tensor, action: Tensor, tasks: Tasks) -> Tensor:
+        """Rewards `[n]` of the step from state `before` to state `after`."""
+
+    def terminated(self, state: Tensor, tasks: Tasks) -> Tensor:
+        """Whether the episode ends in this state, bool `[n]`; never unless overridden."""
+        return torch.zeros(len(state), dtype=torch.bool, device=state.device)
+
+    def make_engine(self, environments: int, threads: int) -> Engine:
+        return TensorEngine(self)
+
+
+class TensorEngine:
+    """Steps a `TensorFamily`: all environments in one call, on the calling thread."""
+
+    def __init__(self, family: TensorFamily):
+        self.family = family
+        self._tasks: Tasks
+        self._random: TaskStreams
+        self._state: Tensor | None = None
+
+    def set_tasks(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+
+    def reset(self, streams: TaskStreams, ids: Tensor | None) -> Tensor:
+        self._random = streams
+        fresh = self.family.reset(streams, self._tasks)
+        if ids is None or self._state is None:
+            self._state = fresh
+        else:
+            self._state = self._state.index_copy(0, ids, fresh[ids])
+        return self.family.observation(self._state, self._tasks).clone()
+
+    def step(self, actions: Tensor, ids: Tensor | None) -> StepResult:
+        assert self._state is not None, "reset before step"
+        family, tasks, before = self.family, self._tasks, self._state
+        after = family.transition(before, actions, tasks, self._random)
+        if ids is not None:
+            after = before.index_copy(0, ids, after[ids])
+        reward = family.reward(before, after, actions, tasks)
+        failed = ~(_all_finite(after) & torch.isfinite(reward))
+        if failed.any():
+            after = before.index_copy(0, (~failed).nonzero()[:, 0], after[~failed])
+        self._state = after
+        observation = family.observation(after, tasks).clone()
+        return StepResult(observation, reward, family.terminated(after, tasks), failed)
+
+
+def _all_finite(state: Tensor) -> Tensor:
+    return torch.isfinite(state).flatten(1).all(dim=1)

@@ -1,0 +1,145 @@
+"""`TaskVectorEnv`: K tasks times N environments behind Gymnasium's vector interface."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from metarl.errors import UserError
+from metarl.simulation.cpus import usable_cpus
+from metarl.simulation.engine import SimulatedFamily, StepResult
+from metarl.tasks import Tasks, TaskStreams
+
+
+class TaskVectorEnv(gymnasium.vector.VectorEnv):
+    """K * N environments in task-major order: environment k * N + n is episode n of task k.
+
+    Episodes are not reset by themselves (`AutoresetMode.DISABLED`): one that ended is not stepped
+    any more, gives reward 0 and repeats its last observation until `reset` with
+    `options={"reset_mask": mask}` (or of all) starts it anew. Every returned array is fresh.
+
+    `reset` and `step` speak numpy, for anyone's agent; `reset_episodes` and `step_episodes` speak
+    torch, for our own rollouts.
+
+    Args:
+        family: the task distribution.
+        tasks: K.
+        episodes: N, environments per task.
+        threads: threads of the physics engine; None: the CPUs this process may use.
+    """
+
+    metadata = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}  # noqa: RUF012
+
+    def __init__(
+        self, family: SimulatedFamily, tasks: int, episodes: int = 1, threads: int | None = None
+    ):
+        if tasks < 1 or episodes < 1:
+            raise ValueError(f"need at least one task and one episode, got {tasks} and {episodes}")
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
+        self.family = family
+        self.task_count = tasks
+        self.episodes = episodes
+        self.num_envs = tasks * episodes
+        self.single_observation_space = family.observation_space
+        self.single_action_space = family.action_space
+        self.observation_space = batch_space(family.observation_space, self.num_envs)
+        self.action_space = batch_space(family.action_space, self.num_envs)
+        self.engine = family.make_engine(self.num_envs, threads or usable_cpus())
+        self.tasks: Tasks | None = None
+        self._elapsed = torch.zeros(self.num_envs, dtype=torch.int64)
+        self._active = torch.zeros(self.num_envs, dtype=torch.bool)
+        self._observation: Tensor
+        self._seed, self._resets = 0, 0
+
+    def set_tasks(self, tasks: Tasks) -> None:
+        """Give the K tasks their environments; all episodes end and need a reset."""
+        self.family.validate(tasks)
+        if len(tasks) != self.task_count:
+            raise UserError(f"this environment holds {self.task_count} tasks, got {len(tasks)}")
+        self.tasks = tasks
+        self.engine.set_tasks(tasks.repeat_each(self.episodes))
+        self._active[:] = False
+
+    @property
+    def active(self) -> Tensor:
+        """Which episodes have not ended, bool `[K * N]`."""
+        return self._active.clone()
+
+    def reset_episodes(self, streams: TaskStreams, mask: Tensor | None = None) -> Tensor:
+        """Start episodes (all, or those in bool `mask` `[K * N]`); float32 observations of all."""
+        if self.tasks is None:
+            raise UserError("set_tasks(tasks) comes before the first reset")
+        ids = None if mask is None or bool(mask.all()) else mask.nonzero()[:, 0]
+        observation = self.engine.reset(streams, ids)
+        chosen = slice(None) if ids is None else ids
+        self._elapsed[chosen] = 0
+        self._active[chosen] = True
+        self._observation = observation.to(self._observation_dtype)
+        return self._observation.clone()
+
+    def step_episodes(self, actions: Tensor) -> StepResult:
+        """One time step of the active episodes; `actions` `[K * N, ...]` in the action space's units.
+
+        `terminated` is True for episodes that ended by the task or by diverged physics, not for
+        those cut at the horizon, which `active` shows.
+        """
+        active = self._active
+        everyone = bool(active.all())
+        ids = None if everyone else active.nonzero()[:, 0]
+        observation, reward, terminated, failed = self.engine.step(actions, ids)
+        observation = observation.to(self._observation_dtype)
+        if not everyone or failed.any():
+            failed = failed & active
+            frozen = failed | ~active
+            observation[frozen] = self._observation[frozen]
+            reward = reward.masked_fill(frozen, 0.0)
+        terminated = (terminated | failed) & active
+        self._elapsed += active
+        self._active = active & ~terminated & (self._elapsed < self.family.horizon)
+        self._observation = observation
+        return StepResult(observation.clone(), reward, terminated, failed)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Gymnasium's reset; `options` may hold `reset_mask` (bool `[K * N]`) and `tasks`."""
+        options = dict(options or {})
+        if "tasks" in options:
+            self.set_tasks(options["tasks"])
+        if seed is not None:
+            self._seed, self._resets = seed, 0
+        if self.tasks is None:
+            self.set_tasks(self.family.sample(self._seed, 0, self.task_count))
+        streams = TaskStreams.of(
+            self._seed, "vector_env", self._resets, range(self.task_count), self.episodes
+        )
+        self._resets += 1
+        mask = options.get("reset_mask")
+        mask = None if mask is None else torch.as_tensor(np.asarray(mask, dtype=bool))
+        return self.reset_episodes(streams, mask).numpy(), {}
+
+    def step(
+        self, actions: Any
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Gymnasium's step; `info["failed"]` marks episodes that ended by diverged physics."""
+        stepped = self._active.clone()
+        result = self.step_episodes(torch.from_numpy(np.array(actions)))
+        truncated = stepped & ~self._active & ~result.terminated
+        return (
+            result.observation.numpy(),
+            result.reward.to(torch.float64).numpy(),
+            result.terminated.numpy(),
+            truncated.numpy(),
+            {"failed": result.failed.numpy()},
+        )
+
+    @property
+    def _observation_dtype(self) -> torch.dtype:
+        if isinstance(self.single_observation_space, gymnasium.spaces.Discrete):
+            return torch.int64
+        return torch.float32

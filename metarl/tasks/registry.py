@@ -1,0 +1,76 @@
+"""Names of task families: `register`, `make`, `names`, and the plugins that add to them.
+
+A package adds families by naming a module in the entry-point group `metarl.families`; importing
+that module runs its `@register` lines. `metarl_envs` is the first such plugin.
+"""
+
+import importlib.metadata
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from metarl.errors import UserError, nearest
+from metarl.tasks.distribution import TaskDistribution
+
+Family = TypeVar("Family", bound=TaskDistribution)
+
+ENTRY_POINT_GROUP = "metarl.families"
+
+_families: dict[str, type[TaskDistribution]] = {}
+_discovered = False
+
+
+def register(name: str) -> Callable[[type[Family]], type[Family]]:
+    """Class decorator that gives a family its name, e.g. `HalfCheetahVel-v0`."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*-v\d+", name):
+        raise ValueError(f"a family's name looks like 'HalfCheetahVel-v0', got {name!r}")
+
+    def add(family: type[Family]) -> type[Family]:
+        known = _families.get(name)
+        if known is not None and known.__qualname__ != family.__qualname__:
+            raise ValueError(f"{name} is registered already, by {known.__module__}")
+        family.name = name
+        _families[name] = family
+        return family
+
+    return add
+
+
+def names() -> list[str]:
+    """All known families, built-in and from plugins, in alphabetical order."""
+    _discover_plugins()
+    return sorted(_families)
+
+
+def family_class(name: str) -> type[TaskDistribution]:
+    """The class of a family; UserError with the nearest known names for an unknown one."""
+    _discover_plugins()
+    if name not in _families:
+        raise UserError(f"unknown task family {name!r}; {nearest(name, _families)}")
+    return _families[name]
+
+
+def make(name: str, **options: Any) -> TaskDistribution:
+    """A family by name; options go to its constructor."""
+    family = family_class(name)
+    try:
+        return family(**options)
+    except TypeError as error:
+        raise UserError(f"{name} does not take these options: {error}") from error
+
+
+def _discover_plugins() -> None:
+    global _discovered
+    if _discovered:
+        return
+    _discovered = True
+    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            entry_point.load()
+        except Exception as error:
+            # One broken plugin must not take the others down.
+            warnings.warn(
+                f"the task families of plugin {entry_point.name!r} could not be loaded: {error!r}",
+                stacklevel=3,
+            )

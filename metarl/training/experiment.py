@@ -1,0 +1,71 @@
+"""`Experiment`: the parts that a configuration describes, put together."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from metarl.algorithms import Learner, make_learner
+from metarl.config import Config
+from metarl.errors import UserError
+from metarl.optimization import Workers
+from metarl.policies import Policy, make_policy
+from metarl.sampling import ActionBoundary, Sampler
+from metarl.simulation import TaskVectorEnv
+from metarl.simulation.cpus import usable_cpus
+from metarl.simulation.engine import SimulatedFamily
+from metarl.tasks import make, stream
+from metarl.training.devices import resolve_device
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A task family, a policy and a learner that fit each other."""
+
+    config: Config
+    family: SimulatedFamily
+    policy: Policy
+    learner: Learner
+    threads: int
+
+    @classmethod
+    def from_config(cls, config: Config) -> "Experiment":
+        """Build everything; UserError for an unknown family or a device that is not there.
+
+        Sets torch to one thread for each operator, for the whole process: parallelism is over
+        tasks (see `Workers`), which makes results independent of the number of threads.
+        """
+        torch.set_num_threads(1)
+        threads = config.run.threads or usable_cpus()
+        device = resolve_device(config.run.device)
+        family = make(config.tasks.family)
+        if not isinstance(family, SimulatedFamily):
+            raise UserError(f"{config.tasks.family} has no engine; derive it from one's family")
+        policy = make_policy(
+            family.observation_space,
+            family.action_space,
+            config.policy.hidden_sizes,
+            config.policy.activation,
+            config.policy.initial_std,
+            config.policy.min_std,
+        )
+        generator = stream(config.run.seed, "initial parameters")
+        workers = Workers(threads if device.type == "cpu" else 1)
+        learner = make_learner(config.algorithm, policy, generator, device, workers)
+        return cls(config, family, policy, learner, threads)
+
+    def sampler(self, tasks: int, episodes: int) -> Sampler:
+        """Rollouts of `tasks` tasks with `episodes` episodes each."""
+        env = TaskVectorEnv(self.family, tasks, episodes, self.threads)
+        boundary = ActionBoundary(self.family.action_space, self.config.policy.action_scaling)
+        return Sampler(env, self.policy, boundary)
+
+    def describe_tasks(self) -> dict[str, Any]:
+        """Names that pin the exact tasks: the family and the hash of each of its fixed lists."""
+        hashes: dict[str, str] = {}
+        for split in ("validation", "test", "ood"):
+            try:
+                hashes[split] = self.family.split(split).content_hash()
+            except UserError:  # a family without tasks out of distribution
+                continue
+        return {"family": self.family.name, "task_lists": hashes}
