@@ -1,7 +1,6 @@
 """The half-cheetah: tasks that vary the reward."""
 
 import gymnasium
-import mujoco
 import numpy as np
 import torch
 from torch import Tensor
@@ -53,18 +52,11 @@ class HalfCheetahMAML(HalfCheetah):
     """
 
     frame_skip = 1
-    fields = ("qpos", "qvel", "sensordata")
-    refresh_fields = True
+    sensors = {
+        "center_of_mass": ("subtreecom", "torso"),
+        "center_of_mass_velocity": ("subtreelinvel", "torso"),
+    }
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (20,), np.float32)
-
-    def edit_model(self, spec: mujoco.MjSpec) -> None:
-        for name, kind in (
-            ("center_of_mass", mujoco.mjtSensor.mjSENS_SUBTREECOM),
-            ("center_of_mass_velocity", mujoco.mjtSensor.mjSENS_SUBTREELINVEL),
-        ):
-            spec.add_sensor(
-                name=name, type=kind, objtype=mujoco.mjtObj.mjOBJ_BODY, objname="torso"
-            )
 
     def reset(self, random: TaskStreams, tasks: Tasks) -> tuple[Tensor, Tensor]:
         initial = self.nominal["qpos0"]

@@ -108,9 +108,7 @@ class MAMLTRPO:
         if self.config.inner_loss == "log_likelihood":
             score = log_prob
         else:
-            # The samples come from these very parameters: the ratio is 1 and its gradient that of
-            # the log-probability.
-            score = torch.exp(log_prob - log_prob.detach())
+            score = torch.exp(log_prob - batch.log_probs)
         return -(score * batch.advantages * batch.weights).sum()
 
     def adapt(
@@ -143,12 +141,21 @@ class MAMLTRPO:
         pieces = self.workers.map(adapt_chunk, self._chunks(len(batch)))
         return {name: torch.cat([piece[name] for piece in pieces]) for name in parameters}
 
-    def prepare(self, trajectories: Trajectories) -> Batch:
-        """Samples with advantages, on the learner's device."""
+    def prepare(self, trajectories: Trajectories, policies: Parameters) -> Batch:
+        """Samples that `policies` drew, with advantages, on the learner's device."""
         config = self.config
-        return Batch.from_trajectories(
+        batch = Batch.from_trajectories(
             trajectories.to(self.device), config.discount, config.gae_lambda
         )
+
+        @torch.no_grad()
+        def log_probs(chunk: slice) -> Tensor:
+            some = {name: value[chunk] for name, value in policies.items()}
+            distribution = self.policy.distribution(some, batch.observations[chunk])
+            return distribution.log_prob(batch.actions[chunk])
+
+        pieces = self.workers.map(log_probs, self._chunks(len(batch)))
+        return batch.with_log_probs(torch.cat(pieces))
 
     def adaptation(
         self, sampler: Sampler, steps: int, rates: Sequence[float] | None = None
@@ -164,7 +171,8 @@ class MAMLTRPO:
             trajectories = sampler.collect(policies)
             yield trajectories
             rate = rates[min(step, len(rates) - 1)]
-            policies = self.adapt_in_chunks(policies, self.prepare(trajectories), rate)
+            batch = self.prepare(trajectories, policies)
+            policies = self.adapt_in_chunks(policies, batch, rate)
         yield sampler.collect(policies)
 
     # The outer loop -----------------------------------------------------------------------------
@@ -179,7 +187,7 @@ class MAMLTRPO:
                 rate = self.config.inner_learning_rate
                 policies = self.adapt_in_chunks(policies, batches[-1], rate)
             stages.append(sampler.collect(policies))
-            batches.append(self.prepare(stages[-1]))
+            batches.append(self.prepare(stages[-1], policies))
         before, after = float(stages[0].returns.mean()), float(stages[-1].returns.mean())
         return {
             "train/return_pre": before,
@@ -240,10 +248,9 @@ class MAMLTRPO:
         def differentiate(chunk: slice) -> tuple[Tensor, Tensor, Any]:
             leaves = self._leaves(self.parameters)
             new = self._post_update(leaves, pre, post, chunk, create_graph=True)
-            old = new.detach()
-            loss = self._surrogate(new, old, post[chunk]) / tasks
+            loss = self._surrogate(new, post[chunk]) / tasks
             pieces = torch.autograd.grad(loss, tuple(leaves.values()), materialize_grads=True)
-            return loss.detach(), to_vector(pieces), old
+            return loss.detach(), to_vector(pieces), new.detach()
 
         results = self.workers.map(differentiate, self._chunks(tasks))
         losses, gradients, old = zip(*results, strict=True)
@@ -260,7 +267,7 @@ class MAMLTRPO:
             samples = post[chunk]
             new = self._post_update(parameters, pre, post, chunk, create_graph=False)
             kl = (new.kl_from(old_distribution) * samples.weights).sum()
-            return self._surrogate(new, old_distribution, samples), kl
+            return self._surrogate(new, samples), kl
 
         parts = list(zip(self._chunks(tasks), old, strict=True))
         losses, kls = zip(*self.workers.map(evaluate, parts), strict=True)
@@ -303,9 +310,9 @@ class MAMLTRPO:
             return self.policy.distribution(policies, observations)
 
     @staticmethod
-    def _surrogate(new: Distribution, old: Distribution, samples: Batch) -> Tensor:
+    def _surrogate(new: Distribution, samples: Batch) -> Tensor:
         """Sum over tasks of -E[pi_new / pi_old * A]."""
-        ratio = torch.exp(new.log_prob(samples.actions) - old.log_prob(samples.actions))
+        ratio = torch.exp(new.log_prob(samples.actions) - samples.log_probs)
         return -(ratio * samples.advantages * samples.weights).sum()
 
     def _chunks(self, tasks: int) -> list[slice]:

@@ -229,4 +229,3 @@ def _columns(task: Mapping[str, Any]) -> dict[str, float]:
         else:
             columns[name] = value
     return columns
-

@@ -49,7 +49,9 @@ def plot_curve(
     _save(figure, axes, path)
 
 
-def plot_training(metrics_csv_path: str | Path, path: str | Path | BinaryIO, title: str = "") -> None:
+def plot_training(
+    metrics_csv_path: str | Path, path: str | Path | BinaryIO, title: str = ""
+) -> None:
     """Write a PNG of `train/return_pre` and `train/return_post` against the iteration.
 
     The CSV has a header; the iteration is its column `iteration`, or the row number where there is

@@ -39,9 +39,7 @@ class Policy(ABC):
         """The random numbers that `act` needs for actions of this shape `[..., A]`, float32."""
 
     @abstractmethod
-    def act(
-        self, parameters: Mapping[str, Tensor], observations: Tensor, noise: Tensor
-    ) -> Tensor:
+    def act(self, parameters: Mapping[str, Tensor], observations: Tensor, noise: Tensor) -> Tensor:
         """Actions `[K, B, A]` drawn with the given noise."""
 
 
@@ -70,9 +68,7 @@ class GaussianPolicy(Policy):
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Tensor:
         return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
 
-    def act(
-        self, parameters: Mapping[str, Tensor], observations: Tensor, noise: Tensor
-    ) -> Tensor:
+    def act(self, parameters: Mapping[str, Tensor], observations: Tensor, noise: Tensor) -> Tensor:
         mean, log_std = self.distribution(parameters, observations)
         return torch.addcmul(mean, log_std.exp(), noise)
 
@@ -94,9 +90,7 @@ class CategoricalPolicy(Policy):
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Tensor:
         return torch.from_numpy(generator.random(shape, dtype=np.float32))
 
-    def act(
-        self, parameters: Mapping[str, Tensor], observations: Tensor, noise: Tensor
-    ) -> Tensor:
+    def act(self, parameters: Mapping[str, Tensor], observations: Tensor, noise: Tensor) -> Tensor:
         # Inverse of the cumulative distribution: the number of classes whose upper edge is below u.
         logits = self.distribution(parameters, observations).logits
         edges = logits.softmax(dim=-1).cumsum(dim=-1)[..., :-1]

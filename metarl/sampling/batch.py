@@ -1,6 +1,6 @@
 """`Batch`: the samples that a policy-gradient loss of K tasks needs."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -22,12 +22,18 @@ class Batch:
     """`[K, B]`, mean 0 and standard deviation 1 within each task."""
     weights: Tensor
     """`[K, B]`, sums to 1 within each task: a weighted sum is the mean over what took place."""
+    log_probs: Tensor
+    """`[K, B]`, log-probability of each action under the policy that took it; importance ratios
+    are relative to it."""
 
     @classmethod
     def from_trajectories(
         cls, trajectories: Trajectories, discount: float, gae_lambda: float
     ) -> "Batch":
-        """Fit the linear baseline to each task, then estimate and normalise advantages."""
+        """Fit the linear baseline to each task, then estimate and normalise advantages.
+
+        Log-probabilities are 0 until `with_log_probs` sets them.
+        """
         mask = trajectories.mask
         rewards = trajectories.rewards.double()
         returns = discounted_returns(rewards, mask, discount)
@@ -40,7 +46,12 @@ class Batch:
             trajectories.actions.flatten(1, 2),
             advantages.flatten(1).float(),
             weights.float(),
+            torch.zeros_like(weights, dtype=torch.float32),
         )
+
+    def with_log_probs(self, log_probs: Tensor) -> "Batch":
+        """The same samples with log-probabilities `[K, B]` under the policies that drew them."""
+        return replace(self, log_probs=log_probs)
 
     def __len__(self) -> int:
         """K, the number of tasks."""
@@ -56,14 +67,15 @@ class Batch:
 
     def double(self) -> "Batch":
         """The same samples in float64, for exact tests."""
-        actions = self.actions.double() if self.actions.is_floating_point() else self.actions
         return Batch(
-            self.observations.double(), actions, self.advantages.double(), self.weights.double()
+            *(
+                value.double() if value.is_floating_point() else value
+                for value in (getattr(self, field.name) for field in fields(self))
+            )
         )
 
     def every(self, stride: int) -> "Batch":
         """Every `stride`-th sample of each task, with weights that sum to 1 again."""
-        thinned = (getattr(self, field.name)[:, ::stride] for field in fields(self))
-        observations, actions, advantages, weights = thinned
-        total = weights.sum(dim=1, keepdim=True)
-        return Batch(observations, actions, advantages, weights / total.clamp(min=1e-12))
+        thinned = Batch(*(getattr(self, field.name)[:, ::stride] for field in fields(self)))
+        total = thinned.weights.sum(dim=1, keepdim=True)
+        return replace(thinned, weights=thinned.weights / total.clamp(min=1e-12))

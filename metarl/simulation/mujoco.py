@@ -1,13 +1,16 @@
 """MuJoCo robots: families on batched tensors, stepped by `mujoco.batch.Batch`.
 
-All contact with MuJoCo's batch API is in this file.
+All contact with MuJoCo is in this file.
 """
+
+# MuJoCo's compiled modules come without type stubs.
+# pyright: reportAttributeAccessIssue=false
 
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import gymnasium
 import mujoco
@@ -36,8 +39,8 @@ _DIVERGED = [
 class MujocoState:
     """The state of n simulations: a tensor `[n, ...]` for each of the family's `fields`.
 
-    Fields have the names and units of MuJoCo's `MjData` (m, rad, s); those read by `sensor` are
-    named in the model. The tensors are copies: they do not move when the physics does.
+    Fields have the names and units of MuJoCo's `MjData` (m, rad, s). The tensors are copies: they
+    do not move when the physics does.
     """
 
     def __init__(self, fields: Mapping[str, Tensor], sensors: Mapping[str, slice]):
@@ -53,7 +56,7 @@ class MujocoState:
         return self._fields[name]
 
     def sensor(self, name: str) -> Tensor:
-        """Readings `[n, size]` of a named sensor; the family's `fields` must hold `sensordata`."""
+        """Readings `[n, size]` of one of the family's `sensors`."""
         return self.sensordata[:, self._sensors[name]]
 
 
@@ -71,9 +74,12 @@ class MujocoFamily(SimulatedFamily):
     """Physics steps per time step."""
     fields: ClassVar[tuple[str, ...]] = ("qpos", "qvel")
     """The fields of MuJoCo's `MjData` that `MujocoState` holds."""
+    sensors: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """Sensors to add to the robot, `{name: (kind, body)}` with a kind of MuJoCo's sensors on
+    bodies such as `subtreecom` or `subtreelinvel`; `state.sensor(name)` reads them."""
     refresh_fields: ClassVar[bool] = False
-    """Compute position- and velocity-dependent fields and sensors at the new state; else they lag
-    one physics step behind `qpos` and `qvel`, as in MuJoCo itself."""
+    """Compute position- and velocity-dependent fields at the new state; else those other than qpos
+    and qvel lag one physics step behind, as in MuJoCo itself. Sensors are always computed there."""
     set_const: ClassVar[bool] = True
     """Derive MuJoCo's constants (inverse inertias, ...) anew after `physics` changed the body."""
 
@@ -103,9 +109,6 @@ class MujocoFamily(SimulatedFamily):
         """
         return {}
 
-    def edit_model(self, spec: mujoco.MjSpec) -> None:
-        """Change the robot's description before it is compiled, e.g. add a sensor."""
-
     @property
     def dt(self) -> float:
         """Seconds of a time step."""
@@ -119,10 +122,12 @@ class MujocoFamily(SimulatedFamily):
 
     @cached_property
     def model(self) -> mujoco.MjModel:
-        """The nominal body, as compiled from `xml` and `edit_model`."""
+        """The nominal body, as compiled from `xml`, with the family's sensors."""
         path = Path(self.xml)
         spec = mujoco.MjSpec.from_file(str(path if path.is_absolute() else ASSETS / path))
-        self.edit_model(spec)
+        for name, (kind, body) in self.sensors.items():
+            kind_id = getattr(mujoco.mjtSensor, f"mjSENS_{kind.upper()}")
+            spec.add_sensor(name=name, type=kind_id, objtype=mujoco.mjtObj.mjOBJ_BODY, objname=body)
         # The attribute `settotalmass` is deprecated and warns on every load; the function that
         # replaces it gives the same model, bit for bit.
         total_mass = spec.compiler.settotalmass
@@ -150,8 +155,8 @@ class NominalModel:
 
     def __getitem__(self, field: str) -> Tensor:
         """A field of `MjModel` such as `body_mass` `[nbody]`, or of its options, `opt.gravity`."""
-        holder, name = (self._model.opt, field[4:]) if field.startswith("opt.") else (
-            self._model, field
+        holder, name = (
+            (self._model.opt, field[4:]) if field.startswith("opt.") else (self._model, field)
         )
         return torch.from_numpy(np.array(getattr(holder, name)))
 
@@ -175,14 +180,12 @@ class MujocoEngine:
         # With one MjData for each simulation, the fields that `refresh_fields` computes at the end
         # of a step are where the next step continues, and so cost nothing.
         self.batch = Batch(family.model, environments, threads, persistent=True)
-        self._views = {name: self.batch.bind(name) for name in family.fields}
-        self._sensors = {
-            sensor.name: slice(int(sensor.adr[0]), int(sensor.adr[0] + sensor.dim[0]))
-            for sensor in map(family.model.sensor, range(family.model.nsensor))
-        }
-        self._stage = mujoco.mjtStage.mjSTAGE_NONE.value
-        if family.refresh_fields:
-            self._stage = mujoco.mjtStage.mjSTAGE_VEL.value
+        fields = (*family.fields, "sensordata") if family.sensors else family.fields
+        self._views = {name: self.batch.bind(name) for name in fields}
+        self._sensors = {name: _slice_of(family.model.sensor(name)) for name in family.sensors}
+        refresh = family.refresh_fields or bool(family.sensors)
+        stage = mujoco.mjtStage.mjSTAGE_VEL if refresh else mujoco.mjtStage.mjSTAGE_NONE
+        self._stage = stage.value
         self._expanded: set[str] = set()
         self._tasks: Tasks
         self._state: MujocoState
@@ -240,3 +243,7 @@ class MujocoEngine:
         fields = {name: torch.from_numpy(view.copy()) for name, view in self._views.items()}
         return MujocoState(fields, self._sensors)
 
+
+def _slice_of(sensor: Any) -> slice:
+    start = int(sensor.adr[0])
+    return slice(start, start + int(sensor.dim[0]))

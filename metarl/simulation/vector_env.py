@@ -32,7 +32,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         threads: threads of the physics engine; None: the CPUs this process may use.
     """
 
-    metadata = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}  # noqa: RUF012
+    metadata = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}
 
     def __init__(
         self, family: SimulatedFamily, tasks: int, episodes: int = 1, threads: int | None = None
@@ -83,9 +83,9 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         return self._observation.clone()
 
     def step_episodes(self, actions: Tensor) -> StepResult:
-        """One time step of the active episodes; `actions` `[K * N, ...]` in the action space's units.
+        """One time step of the active episodes.
 
-        `terminated` is True for episodes that ended by the task or by diverged physics, not for
+        `actions` `[K * N, ...]` are in the action space's units. `terminated` is True for episodes that ended by the task or by diverged physics, not for
         those cut at the horizon, which `active` shows.
         """
         active = self._active

@@ -50,7 +50,7 @@ class TaskStreams:
         return self._stack([generator.uniform(low, high, size) for generator in self.generators])
 
     def normal(self, scale: float = 1.0, shape: Sequence[int] = ()) -> Tensor:
-        """Normal draws of mean 0 and standard deviation `scale`, float64 `[K * episodes, *shape]`."""
+        """Normal draws, mean 0, standard deviation `scale`, float64 `[K * episodes, *shape]`."""
         size = (self.episodes, *shape)
         return self._stack([generator.normal(0.0, scale, size) for generator in self.generators])
 

@@ -97,7 +97,7 @@ class Tasks:
             return cls.stack(records)
         except (ValueError, AttributeError, TypeError, KeyError) as error:
             raise UserError(
-                f"these are no tasks: {error}; expected e.g. [{{\"velocity\": 1.5}}]"
+                f'these are no tasks: {error}; expected e.g. [{{"velocity": 1.5}}]'
             ) from error
 
     def content_hash(self) -> str:

@@ -177,10 +177,9 @@ def log_evaluation(
         picture: PNG of the curve, shown at `iteration`.
     """
     folder = run / "tensorboard" / f"evaluation-{split}"
-    with _refusals(folder, run):
-        with SummaryWriter(str(folder)) as writer:
-            for step, value in enumerate(returns):
-                writer.add_scalar(f"{split}/return_by_adaptation_step", float(value), step)
-            with Image.open(picture) as image:
-                pixels = np.asarray(image.convert("RGB"))
-            writer.add_image(f"{split}/adaptation_curve", pixels, iteration, dataformats="HWC")
+    with _refusals(folder, run), SummaryWriter(str(folder)) as writer:
+        for step, value in enumerate(returns):
+            writer.add_scalar(f"{split}/return_by_adaptation_step", float(value), step)
+        with Image.open(picture) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        writer.add_image(f"{split}/adaptation_curve", pixels, iteration, dataformats="HWC")

@@ -16,8 +16,8 @@ import torch
 
 import metarl
 from metarl.errors import UserError
-from metarl.training.devices import usable_cpus
 from metarl.files import cannot_write, write_text_atomically
+from metarl.training.devices import usable_cpus
 
 _PACKAGES = ("mujoco", "torch", "gymnasium", "numpy")
 
