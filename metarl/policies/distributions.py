@@ -42,7 +42,7 @@ class Distribution(Protocol):
 
 
 class Gaussian(NamedTuple):
-    """Diagonal Gaussians: `mean` `[..., B, A]`; `log_std` `[..., 1, A]`, one for all observations."""
+    """Diagonal Gaussians: `mean` `[..., B, A]`, `log_std` `[..., 1, A]` for all observations."""
 
     mean: Tensor
     log_std: Tensor

@@ -85,8 +85,9 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
     def step_episodes(self, actions: Tensor) -> StepResult:
         """One time step of the active episodes.
 
-        `actions` `[K * N, ...]` are in the action space's units. `terminated` is True for episodes that ended by the task or by diverged physics, not for
-        those cut at the horizon, which `active` shows.
+        `actions` `[K * N, ...]` are in the action space's units. `terminated` is True for episodes
+        that ended by the task or by diverged physics, not for those cut at the horizon, which
+        `active` shows.
         """
         active = self._active
         everyone = bool(active.all())
