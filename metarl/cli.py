@@ -5,15 +5,16 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+import metarl
 from metarl.errors import UserError
 
 DESCRIPTION = "Meta-reinforcement learning: train on task distributions, evaluate adaptation."
 
 TRAIN_EPILOG = """\
-Every setting of CONFIG can be changed by its dotted key, after CONFIG:
+Every setting of CONFIG can be changed by its dotted key:
   metarl train configs/point_navigation/maml_trpo.yaml --run.iterations 50
 `metarl train CONFIG --help` lists all keys of that configuration with their values.
 Ctrl-C finishes the iteration, writes a checkpoint and leaves a run that --resume continues.
@@ -26,10 +27,17 @@ Options that are not given keep the values of the run's configuration. Learning 
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a command and exit: 0 when done, 2 for a mistake of the user, 130 after Ctrl-C."""
+    """Run a command and exit, as `exit_with` says."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    exit_with(lambda: _run(words))
+
+
+def exit_with(command: Callable[[], int]) -> NoReturn:
+    """Exit with what `command` returns; 2 for a mistake of the user, 130 after Ctrl-C."""
     try:
-        sys.exit(_run(words))
+        code = command()
+        sys.stdout.flush()  # here, where a closed pipe is still an exception that we answer
+        sys.exit(code)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -43,12 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(words: list[str]) -> int:
-    plain, dotted = _split_overrides(words)
-    options = _parser().parse_args(plain)
+    plain, dotted = split_overrides(words)
+    options, unknown = _parser().parse_known_args(plain)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     return options.run(options, dotted)
 
 
-def _split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Dotted options with their values, apart from all other words."""
     plain: list[str] = []
     dotted: list[str] = []
@@ -60,8 +70,8 @@ def _split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return plain, dotted
 
 
-class _Parser(argparse.ArgumentParser):
-    """Answers a mistake with one line."""
+class Parser(argparse.ArgumentParser):
+    """Answers a mistake with one line: a UserError."""
 
     def __init__(self, **settings: Any):
         super().__init__(
@@ -72,13 +82,14 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see `{self.prog} --help`")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="metarl", description=DESCRIPTION)
+def _parser() -> Parser:
+    parser = Parser(prog="metarl", description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"metarl {metarl.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     listing = commands.add_parser("list", help="families and algorithms, one line each")
     listing.add_argument("--json", action="store_true", help="everything, as one JSON object")
-    listing.set_defaults(run=_list)
+    listing.set_defaults(run=_list, parser=listing)
 
     train = commands.add_parser(
         "train", help="meta-train, or go on with a run", epilog=TRAIN_EPILOG, add_help=False
@@ -102,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         ("seed", "seed of resets and action noise"),
     ):
         evaluate.add_argument(f"--{name}", type=int, metavar="N", help=text)
-    evaluate.set_defaults(run=_evaluate)
+    evaluate.set_defaults(run=_evaluate, parser=evaluate)
     return parser
 
 
@@ -116,27 +127,49 @@ def _list(options: argparse.Namespace, dotted: list[str]) -> int:
 
 def _train(options: argparse.Namespace, dotted: list[str]) -> int:
     from metarl.config import describe, load_config, parse_overrides
-    from metarl.training.trainer import Trainer
 
-    if options.help:
-        print(describe(load_config(options.config)) if options.config else _train_help(options))
-        return 0
     overrides = parse_overrides(dotted)
-    if options.seed is not None:
-        overrides["run.seed"] = options.seed
-    if options.output is not None:
-        overrides["run.output"] = options.output
+    _add_shorthands(overrides, options, "run", ("seed", "output"))
+    if options.help:
+        wanted = options.config and describe(load_config(options.config, overrides))
+        print(wanted or _train_help(options))
+        return 0
     if (options.config is None) == (options.resume is None):
         raise UserError("give either CONFIG.yaml or --resume RUN; see `metarl train --help`")
-    if options.resume is not None:
-        trainer = Trainer.resume(options.resume, overrides)
-    else:
-        trainer = Trainer.start(load_config(options.config, overrides))
-    stop = trainer.train()
+    config = load_config(options.config, overrides) if options.config else None
+    # Late: a mistake in the configuration is answered before seconds of importing.
+    from metarl.training.trainer import Trainer
+
+    trainer = Trainer.start(config) if config else Trainer.resume(options.resume, overrides)
+    try:
+        stop = trainer.train()
+    except (KeyboardInterrupt, BrokenPipeError, SystemExit) as error:
+        # At once, in the middle of an iteration. rich turns a closed pipe into SystemExit.
+        _say_how_to_go_on(trainer.run.path, " at once", " from the last checkpoint")
+        if isinstance(error, KeyboardInterrupt):
+            return 128 + signal.SIGINT
+        raise
     if stop:
-        print(f"stopped; go on with `metarl train --resume {trainer.run.path}`", file=sys.stderr)
+        _say_how_to_go_on(trainer.run.path)
     print(trainer.run.path)
     return 128 + stop.signal_number if stop.signal_number else 0
+
+
+def _say_how_to_go_on(run: object, how: str = "", since: str = "") -> None:
+    print(f"stopped{how}; go on{since} with `metarl train --resume {run}`", file=sys.stderr)
+
+
+def _add_shorthands(
+    overrides: dict[str, object], options: argparse.Namespace, section: str, names: Sequence[str]
+) -> None:
+    """Options such as `--seed` as overrides such as `run.seed`."""
+    for name in names:
+        value = getattr(options, name)
+        if value is None:
+            continue
+        if f"{section}.{name}" in overrides:
+            raise UserError(f"command line: --{name} and --{section}.{name} are one; keep one")
+        overrides[f"{section}.{name}"] = value
 
 
 def _train_help(options: argparse.Namespace) -> str:
@@ -152,10 +185,8 @@ def _evaluate(options: argparse.Namespace, dotted: list[str]) -> int:
 
     overrides = parse_overrides(dotted)
     _refuse(overrides, ("evaluation.", "run.threads", "run.device"))
-    for name in ("split", "steps", "tasks", "episodes", "seed"):
-        value = getattr(options, name)
-        if value is not None:
-            overrides[f"evaluation.{name}"] = value
+    names = ("split", "steps", "tasks", "episodes", "seed")
+    _add_shorthands(overrides, options, "evaluation", names)
     console = Console(stderr=True)
     with console.status("adapting to held-out tasks") as status:
         curve, picture = evaluate_run(
@@ -171,5 +202,8 @@ def _evaluate(options: argparse.Namespace, dotted: list[str]) -> int:
 def _refuse(overrides: Any, allowed: tuple[str, ...]) -> None:
     for key in overrides:
         if not key.startswith(allowed):
-            known = ", ".join(allowed) or "no dotted keys"
+            known = (
+                ", ".join(f"--{name}KEY" if name.endswith(".") else f"--{name}" for name in allowed)
+                or "no dotted keys"
+            )
             raise UserError(f"command line: {key} has no place here; this command takes {known}")

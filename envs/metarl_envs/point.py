@@ -37,7 +37,7 @@ class PointNavigation(TensorFamily):
     action_space = gymnasium.spaces.Box(-MAX_STEP, MAX_STEP, (2,), np.float32)
 
     def reset(self, random: TaskStreams, tasks: Tasks) -> Tensor:
-        return torch.zeros_like(tasks["goal"])
+        return torch.zeros_like(tasks["goal"], dtype=torch.float64)
 
     def transition(
         self, state: Tensor, action: Tensor, tasks: Tasks, random: TaskStreams

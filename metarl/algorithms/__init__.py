@@ -8,8 +8,8 @@ import torch
 
 from metarl.algorithms.learner import Learner, Metrics
 from metarl.algorithms.maml_trpo import MAMLTRPO, MAMLTRPOConfig
-from metarl.optimization import Workers
 from metarl.policies import Policy
+from metarl.workers import Workers
 
 __all__ = ["ALGORITHMS", "Algorithm", "Learner", "Metrics", "config_classes", "make_learner"]
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from metarl.algorithms.learner import Metrics
 from metarl.optimization import (
     LinearMap,
-    Workers,
     backtracking_line_search,
     conjugate_gradient,
     from_vector,
@@ -21,6 +20,7 @@ from metarl.policies import Parameters, Policy, stack
 from metarl.policies.distributions import Distribution
 from metarl.sampling import Batch, Sampler, Trajectories
 from metarl.validation import require
+from metarl.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,8 @@ class MAMLTRPO:
         """Sum over tasks of -E[ratio * A] or -E[log pi * A], for stacked parameters `[K, ...]`."""
         distribution = self.policy.distribution(parameters, batch.observations)
         log_prob = distribution.log_prob(batch.actions)
-        if self.config.inner_loss == "log_likelihood":
-            score = log_prob
-        else:
-            score = torch.exp(log_prob - batch.log_probs)
+        ratio_form = self.config.inner_loss == "likelihood_ratio"
+        score = batch.ratios(log_prob) if ratio_form else log_prob
         return -(score * batch.advantages * batch.weights).sum()
 
     def adapt(
@@ -166,7 +164,7 @@ class MAMLTRPO:
         learning rate. Each step uses the trajectories yielded just before it.
         """
         rates = rates or [self.config.inner_learning_rate]
-        policies = stack(self.parameters, sampler.env.task_count)
+        policies = stack(self.parameters, sampler.task_count)
         for step in range(steps):
             trajectories = sampler.collect(policies)
             yield trajectories
@@ -179,7 +177,7 @@ class MAMLTRPO:
 
     def meta_update(self, sampler: Sampler) -> Metrics:
         """One meta-iteration on the sampler's tasks: rollouts, inner steps, one TRPO step."""
-        policies = stack(self.parameters, sampler.env.task_count)
+        policies = stack(self.parameters, sampler.task_count)
         stages: list[Trajectories] = []
         batches: list[Batch] = []
         for step in range(self.config.inner_steps + 1):
@@ -312,7 +310,7 @@ class MAMLTRPO:
     @staticmethod
     def _surrogate(new: Distribution, samples: Batch) -> Tensor:
         """Sum over tasks of -E[pi_new / pi_old * A]."""
-        ratio = torch.exp(new.log_prob(samples.actions) - samples.log_probs)
+        ratio = samples.ratios(new.log_prob(samples.actions))
         return -(ratio * samples.advantages * samples.weights).sum()
 
     def _chunks(self, tasks: int) -> list[slice]:

@@ -13,7 +13,6 @@ import numpy as np
 from rich.table import Table
 
 from metarl.errors import UserError
-from metarl.evaluation.plots import plot_curve
 from metarl.evaluation.statistics import bootstrap_interval, interquartile_mean
 from metarl.files import cannot_write, write_atomically, write_text_atomically
 
@@ -141,6 +140,9 @@ class AdaptationCurve:
         `others` are baselines for the picture. Each file appears whole or not at all; UserError
         when the disk refuses.
         """
+        # Late: matplotlib takes longer to import than everything else here.
+        from metarl.evaluation.plots import plot_curve
+
         base = Path(folder) / split_name
         text = self.to_json()
         title = " · ".join(

@@ -30,7 +30,7 @@ def evaluate(
         settings: split, steps, seed, learning rates.
         on_step: called with 0, 1, ... as each point of the curve is done.
     """
-    family = sampler.env.family
+    family = sampler.family
     listed = family.split(settings.split)
     tasks = listed.cycle(settings.tasks)
     sampler.begin(tasks, f"evaluation/{settings.split}", settings.seed, 0)

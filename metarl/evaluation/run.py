@@ -32,10 +32,10 @@ def evaluate_run(
     run = RunFolder.open(path)
     config = load_config(run.config_file, overrides)
     experiment = Experiment.from_config(config)
+    settings = config.evaluation
+    _refuse_unfair(settings.split, experiment, run)
     iteration, state = Checkpoints(run.checkpoints).load_latest()
     load_state(experiment, state, run)
-    settings = config.evaluation
-    _refuse_unfair(config.evaluation.split, experiment, run)
     sampler = experiment.sampler(settings.tasks, settings.episodes)
     curve = evaluate(experiment.learner, sampler, settings, on_step)
     details = {

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import trim_mean
 
 from metarl.tasks.streams import stream
 
@@ -28,6 +27,8 @@ def interquartile_mean(values: ArrayLike, axis: int | None = None) -> np.ndarray
     array = _finite(values)
     if axis is None:
         array, axis = array.ravel(), 0
+    from scipy.stats import trim_mean  # late: it takes a second to import
+
     return np.asarray(trim_mean(array, 0.25, axis=axis))
 
 

@@ -4,11 +4,9 @@ from metarl.optimization.conjugate_gradient import conjugate_gradient
 from metarl.optimization.line_search import backtracking_line_search
 from metarl.optimization.linear_map import LinearMap
 from metarl.optimization.vectors import from_vector, to_vector
-from metarl.optimization.workers import Workers
 
 __all__ = [
     "LinearMap",
-    "Workers",
     "backtracking_line_search",
     "conjugate_gradient",
     "from_vector",

@@ -53,6 +53,13 @@ class Batch:
         """The same samples with log-probabilities `[K, B]` under the policies that drew them."""
         return replace(self, log_probs=log_probs)
 
+    def ratios(self, log_probs: Tensor) -> Tensor:
+        """Importance ratios pi / pi_old `[K, B]` from log-probabilities of the actions under pi.
+
+        1 where a sample did not take place: its ratio could overflow, and 0 * inf is NaN.
+        """
+        return torch.exp(torch.where(self.weights > 0, log_probs - self.log_probs, 0.0))
+
     def __len__(self) -> int:
         """K, the number of tasks."""
         return len(self.observations)

@@ -1,5 +1,6 @@
 """`Trajectories`: what K policies did in N episodes of T time steps each."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -48,3 +49,10 @@ class Trajectories:
     def __getitem__(self, tasks: slice) -> "Trajectories":
         """The trajectories of some of the tasks."""
         return Trajectories(*(getattr(self, f.name)[tasks] for f in fields(self)))
+
+    @classmethod
+    def concatenate(cls, pieces: Sequence["Trajectories"]) -> "Trajectories":
+        """The tasks of all pieces, in their order."""
+        if len(pieces) == 1:
+            return pieces[0]
+        return cls(*(torch.cat([getattr(p, f.name) for p in pieces]) for f in fields(cls)))

@@ -1,7 +1,7 @@
 """What a vector environment asks of an engine, and of a family that an engine can step."""
 
 from abc import abstractmethod
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -39,6 +39,9 @@ class Engine(Protocol):
 
 class SimulatedFamily(TaskDistribution):
     """A family that some engine can step."""
+
+    max_shards: ClassVar[int] = 1
+    """Parts of a batch worth stepping side by side: 1 where Python is most of a step's work."""
 
     @abstractmethod
     def make_engine(self, environments: int, threads: int) -> Engine:

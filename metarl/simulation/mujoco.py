@@ -6,6 +6,7 @@ All contact with MuJoCo is in this file.
 # MuJoCo's compiled modules come without type stubs.
 # pyright: reportAttributeAccessIssue=false
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
@@ -68,6 +69,7 @@ class MujocoFamily(SimulatedFamily):
     rows, one for each environment, in `state`, `action` and `tasks` alike.
     """
 
+    max_shards = 4
     xml: ClassVar[str]
     """The robot's MJCF file: one of Gymnasium's by its name, or a path."""
     frame_skip: int = 5
@@ -104,8 +106,8 @@ class MujocoFamily(SimulatedFamily):
     def physics(self, nominal: "NominalModel", tasks: Tasks) -> Mapping[str, Tensor]:
         """Model fields of each simulation, `{field: [n, ...]}`, computed from the nominal model.
 
-        For example `{"body_mass": nominal["body_mass"] * tasks["mass_scale"]}`. Fields that are
-        not returned are nominal. Unless overridden, all tasks share one body.
+        For example `{"body_mass": nominal["body_mass"] * tasks["mass_scale"][:, None]}`. Fields
+        that are not returned are nominal. Unless overridden, all tasks share one body.
         """
         return {}
 
@@ -177,13 +179,13 @@ class MujocoEngine:
 
     def __init__(self, family: MujocoFamily, environments: int, threads: int):
         self.family = family
-        # With one MjData for each simulation, the fields that `refresh_fields` computes at the end
-        # of a step are where the next step continues, and so cost nothing.
-        self.batch = Batch(family.model, environments, threads, persistent=True)
+        refresh = family.refresh_fields or bool(family.sensors)
+        # With one MjData for each simulation, the fields that are refreshed at the end of a step
+        # are where the next step continues, and so cost nothing; else sharing one is faster.
+        self.batch = Batch(family.model, environments, threads, persistent=refresh)
         fields = (*family.fields, "sensordata") if family.sensors else family.fields
         self._views = {name: self.batch.bind(name) for name in fields}
         self._sensors = {name: _slice_of(family.model.sensor(name)) for name in family.sensors}
-        refresh = family.refresh_fields or bool(family.sensors)
         stage = mujoco.mjtStage.mjSTAGE_VEL if refresh else mujoco.mjtStage.mjSTAGE_NONE
         self._stage = stage.value
         self._expanded: set[str] = set()
@@ -196,7 +198,13 @@ class MujocoEngine:
         for name in self._expanded - fields.keys():
             self.batch.expand(name)[...] = self.family.nominal[name].numpy()
         for name, values in fields.items():
-            self.batch.expand(name)[...] = values.numpy(force=True)
+            view = self.batch.expand(name)
+            if tuple(values.shape) != view.shape:  # or it might broadcast along the wrong axis
+                raise ValueError(
+                    f"physics of {self.family.name} must give {name} the shape {view.shape}, "
+                    f"got {tuple(values.shape)}"
+                )
+            view[...] = values.numpy(force=True)
         self._expanded |= fields.keys()
         if self._expanded and self.family.set_const:
             self.batch.set_const()
@@ -235,8 +243,12 @@ class MujocoEngine:
     def _diverged(self, reward: Tensor) -> Tensor:
         # MuJoCo resets a diverged simulation by itself and only counts a warning, so that finite
         # numbers alone prove nothing.
+        qpos, qvel = self._state.qpos, self._state.qvel
+        total = float(qpos.sum() + qvel.sum() + reward.sum())
+        if math.isfinite(total) and not self.batch.warning[:, :, 1].any():
+            return torch.zeros(len(reward), dtype=torch.bool)
         warned = torch.from_numpy(self.batch.warning[:, _DIVERGED, 1].any(axis=1))
-        finite = torch.isfinite(self._state.qpos).all(1) & torch.isfinite(self._state.qvel).all(1)
+        finite = torch.isfinite(qpos).all(1) & torch.isfinite(qvel).all(1)
         return warned | ~(finite & torch.isfinite(reward))
 
     def _read(self) -> MujocoState:

@@ -1,5 +1,6 @@
 """`TaskVectorEnv`: K tasks times N environments behind Gymnasium's vector interface."""
 
+import math
 from typing import Any
 
 import gymnasium
@@ -53,7 +54,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         self.tasks: Tasks | None = None
         self._elapsed = torch.zeros(self.num_envs, dtype=torch.int64)
         self._active = torch.zeros(self.num_envs, dtype=torch.bool)
-        self._observation: Tensor
+        self._observation: Tensor | None = None
         self._seed, self._resets = 0, 0
 
     def set_tasks(self, tasks: Tasks) -> None:
@@ -75,12 +76,15 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         if self.tasks is None:
             raise UserError("set_tasks(tasks) comes before the first reset")
         ids = None if mask is None or bool(mask.all()) else mask.nonzero()[:, 0]
-        observation = self.engine.reset(streams, ids)
+        observation = self.engine.reset(streams, ids).to(self._observation_dtype)
         chosen = slice(None) if ids is None else ids
         self._elapsed[chosen] = 0
         self._active[chosen] = True
-        self._observation = observation.to(self._observation_dtype)
-        return self._observation.clone()
+        if ids is not None and self._observation is not None:
+            # The others repeat their last observation, even where the physics diverged after it.
+            observation = self._observation.index_copy(0, ids, observation[ids])
+        self._observation = observation
+        return observation.clone()
 
     def step_episodes(self, actions: Tensor) -> StepResult:
         """One time step of the active episodes.
@@ -89,13 +93,18 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         that ended by the task or by diverged physics, not for those cut at the horizon, which
         `active` shows.
         """
+        if self._observation is None:
+            raise UserError("reset comes before the first step")
         active = self._active
         everyone = bool(active.all())
         ids = None if everyone else active.nonzero()[:, 0]
         observation, reward, terminated, failed = self.engine.step(actions, ids)
         observation = observation.to(self._observation_dtype)
-        if not everyone or failed.any():
-            failed = failed & active
+        if everyone and not failed.any() and math.isfinite(float(observation.sum())):
+            reward = reward.clone()  # it may be a view of the family's state
+        else:
+            finite = torch.isfinite(observation).view(self.num_envs, -1).all(dim=1)
+            failed = (failed | ~finite) & active
             frozen = failed | ~active
             observation[frozen] = self._observation[frozen]
             reward = reward.masked_fill(frozen, 0.0)

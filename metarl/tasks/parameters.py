@@ -68,7 +68,7 @@ class LogUniform(Parameter):
 
     def draw(self, generator: np.random.Generator) -> np.ndarray:
         logarithm = generator.uniform(math.log(self.low), math.log(self.high), self.shape)
-        return np.clip(np.exp(logarithm), self.low, self.high)
+        return np.asarray(np.clip(np.exp(logarithm), self.low, self.high))
 
     def contains(self, value: np.ndarray) -> bool:
         return bool(np.all((value >= self.low) & (value <= self.high)))

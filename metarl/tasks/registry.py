@@ -28,7 +28,8 @@ def register(name: str) -> Callable[[type[Family]], type[Family]]:
 
     def add(family: type[Family]) -> type[Family]:
         known = _families.get(name)
-        if known is not None and known.__qualname__ != family.__qualname__:
+        # The same class again is a module that was imported anew.
+        if known is not None and _origin(known) != _origin(family):
             raise ValueError(f"{name} is registered already, by {known.__module__}")
         family.name = name
         _families[name] = family
@@ -58,6 +59,10 @@ def make(name: str, **options: Any) -> TaskDistribution:
         return family(**options)
     except TypeError as error:
         raise UserError(f"{name} does not take these options: {error}") from error
+
+
+def _origin(family: type[TaskDistribution]) -> tuple[str, str]:
+    return family.__module__, family.__qualname__
 
 
 def _discover_plugins() -> None:

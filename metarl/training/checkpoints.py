@@ -67,7 +67,13 @@ class Checkpoints:
                 "start it anew with another --output"
             )
         path = self._path(iterations[-1])
-        content = _read(path, self._what_is_left(iterations[:-1]))
+        try:
+            content = _read(path, self._what_is_left(iterations[:-1]))
+        except UserError:
+            if self.iterations()[-1:] != iterations[-1:]:
+                # A training that is going on has dropped it meanwhile, for newer ones.
+                return self.load_latest(device)
+            raise
         if content["iteration"] != iterations[-1]:
             raise UserError(
                 f"checkpoint {path} holds iteration {content['iteration']}; "

@@ -8,14 +8,13 @@ import torch
 from metarl.algorithms import Learner, make_learner
 from metarl.config import Config
 from metarl.errors import UserError
-from metarl.optimization import Workers
 from metarl.policies import Policy, make_policy
 from metarl.sampling import ActionBoundary, Sampler
-from metarl.simulation import TaskVectorEnv
 from metarl.simulation.cpus import usable_cpus
 from metarl.simulation.engine import SimulatedFamily
 from metarl.tasks import make, stream
 from metarl.training.devices import resolve_device
+from metarl.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,8 @@ class Experiment:
 
     def sampler(self, tasks: int, episodes: int) -> Sampler:
         """Rollouts of `tasks` tasks with `episodes` episodes each."""
-        env = TaskVectorEnv(self.family, tasks, episodes, self.threads)
         boundary = ActionBoundary(self.family.action_space, self.config.policy.action_scaling)
-        return Sampler(env, self.policy, boundary)
+        return Sampler.of(self.family, tasks, episodes, self.policy, boundary, self.threads)
 
     def describe_tasks(self) -> dict[str, Any]:
         """Names that pin the exact tasks: the family and the hash of each of its fixed lists."""

@@ -57,6 +57,8 @@ class Progress:
         self._ends.append(self._start)
         if self._live:
             self._live.start()
+            # An iteration may take half a minute; an empty screen would look like a hang.
+            self._live.update(Text(f"{self._title}: the first iteration is running"), refresh=True)
         return self
 
     def __exit__(self, *error: object) -> None:

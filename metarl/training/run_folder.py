@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from metarl.errors import UserError
 from metarl.files import cannot_write, write_text_atomically
 from metarl.training.devices import usable_cpus
 
+# What `create` writes before the configuration; a kill may leave it behind.
+_LEFTOVERS = re.compile(r"\.lock|versions\.json|\.(versions\.json|config\.yaml)\.\d+\.tmp")
 _PACKAGES = ("mujoco", "torch", "gymnasium", "numpy")
 
 
@@ -126,7 +129,7 @@ class RunFolder:
             )
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file, not a folder; choose another --output")
-        if self.path.is_dir() and any(entry != self._lock_file for entry in self.path.iterdir()):
+        if self.path.is_dir() and not all(map(_LEFTOVERS.fullmatch, os.listdir(self.path))):
             raise UserError(f"{self.path} is not empty and holds no run; choose another --output")
 
 

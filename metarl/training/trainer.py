@@ -1,12 +1,15 @@
 """The training loop: sample tasks, meta-update, log, checkpoint; resumable at any moment."""
 
 import dataclasses
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
+from torch import Tensor
 
 from metarl.algorithms import Metrics
 from metarl.config import Config, EvaluationConfig, load_config, to_yaml
@@ -82,9 +85,15 @@ class Trainer:
         return trainer
 
     def train(self) -> StopRequest:
-        """Run to the last iteration, or until Ctrl-C or SIGTERM; true when stopped early."""
-        with self.run.lock(), StopRequest() as stop:
+        """Run to the last iteration, or until Ctrl-C or SIGTERM; true when stopped early.
+
+        Raises UserError when another process is training in the folder, when fewer iterations are
+        wanted than are done, and when the disk refuses.
+        """
+        with self.run.lock(), StopRequest(self._announce_stop) as stop:
             finished = self._restore()
+            if self._is_finished(finished):
+                return stop
             write_text_atomically(
                 self.run.config_file, to_yaml(_without_output(self.config)), self.run.path
             )
@@ -92,6 +101,7 @@ class Trainer:
             sampler = self.experiment.sampler(tasks.tasks_per_iteration, tasks.episodes_per_task)
             title = f"{tasks.family} · {self.config.algorithm.name} · seed {self.config.run.seed}"
             first, last = finished + 1, self.config.run.iterations
+            self._say(f"training in {self.run.path}, iterations {first} to {last}")
             with (
                 MetricsLog(self.run.path, first) as log,
                 Progress(last, first, self.console, title) as progress,
@@ -106,6 +116,30 @@ class Trainer:
                     if stop:
                         break
             return stop
+
+    def _is_finished(self, done: int) -> bool:
+        wanted = self.config.run.iterations
+        if done > wanted:
+            raise UserError(
+                f"run.iterations is {wanted}, but {self.run.path} has {done} behind it; "
+                "give a larger number to train longer"
+            )
+        if done == wanted:
+            self._say(
+                f"all {done} iterations are done; train longer with "
+                f"`metarl train --resume {self.run.path} --run.iterations {2 * done}`"
+            )
+        return done == wanted
+
+    def _say(self, line: str) -> None:
+        self.console.print(Text(line), soft_wrap=True)
+
+    def _announce_stop(self) -> None:
+        line = "stopping after this iteration; Ctrl-C (or SIGTERM) once more stops at once"
+        if self.console.is_terminal:  # above the live table
+            self._say(line)
+        else:
+            print(line, file=sys.stderr, flush=True)
 
     def _iterate(self, sampler: Sampler, iteration: int) -> Metrics:
         started = time.perf_counter()
@@ -155,6 +189,8 @@ class Trainer:
         self.checkpoints.save(iteration, state)
 
     def _restore(self) -> int:
+        if not self.checkpoints.iterations() and not self.run.metrics_file.exists():
+            return 0  # killed before its first checkpoint: the learner is as the seed made it
         iteration, state = self.checkpoints.load_latest()
         load_state(self.experiment, state, self.run)
         self._environment_steps = int(state["environment_steps"])
@@ -164,12 +200,22 @@ class Trainer:
 def load_state(experiment: Experiment, state: dict[str, Any], run: RunFolder) -> None:
     """Give the learner what a checkpoint holds; UserError when it belongs to another learner."""
     try:
+        _check_shapes(state["learner"], experiment.learner.state_dict())
         experiment.learner.load_state_dict(state["learner"])
     except (KeyError, RuntimeError, TypeError) as error:
         raise UserError(
             f"the checkpoints in {run.checkpoints} do not fit {run.config_file} ({error}); "
             "put back the config.yaml that the run started with"
         ) from error
+
+
+def _check_shapes(saved: Any, own: Any, name: str = "") -> None:
+    """TypeError for a tensor of another shape, which a learner might take without noticing."""
+    if isinstance(saved, dict) and isinstance(own, dict):
+        for key in saved.keys() & own.keys():
+            _check_shapes(saved[key], own[key], f"{name}.{key}".lstrip("."))
+    elif isinstance(saved, Tensor) and isinstance(own, Tensor) and saved.shape != own.shape:
+        raise TypeError(f"{name} has shape {list(saved.shape)}, not {list(own.shape)}")
 
 
 def _without_output(config: Config) -> Config:

@@ -1,0 +1,89 @@
+"""`rollout`: one episode of every environment, recorded as `[K, N, T, ...]`."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from metarl.errors import UserError
+from metarl.policies import Policy
+from metarl.sampling.boundary import ActionBoundary
+from metarl.sampling.trajectories import Trajectories
+from metarl.simulation import TaskVectorEnv
+from metarl.tasks import TaskStreams
+
+
+@torch.no_grad()
+def rollout(
+    env: TaskVectorEnv,
+    policy: Policy,
+    boundary: ActionBoundary,
+    parameters: Mapping[str, Tensor],
+    reset_streams: TaskStreams,
+    action_streams: TaskStreams,
+) -> Trajectories:
+    """One episode in each environment, with stacked parameters `[K, ...]`.
+
+    Raises UserError when the policy gives actions that are not finite.
+    """
+    tasks, episodes, steps = env.task_count, env.episodes, env.family.horizon
+    shape = (episodes, steps, policy.action_size)
+    noise = torch.stack([policy.draw_noise(g, shape) for g in action_streams.generators])
+    recorder = _Recorder(env, policy, noise.dtype)
+    observation = env.reset_episodes(reset_streams)
+    active = env.active
+    for t in range(steps):
+        seen = observation.view(tasks, episodes, -1)
+        action = policy.act(parameters, seen, noise[:, :, t])
+        if not torch.isfinite(action).all():
+            raise UserError(
+                f"the policy gave an action that is not finite in time step {t}; "
+                "lower the learning rates or the trust region"
+            )
+        result = env.step_episodes(boundary(action.view(env.num_envs, -1)))
+        recorder.record(t, seen, action, result.reward, active & ~result.failed)
+        recorder.end(result.terminated & ~result.failed, result.failed)
+        observation, active = result.observation, env.active
+        if not active.any():
+            break
+    return recorder.trajectories()
+
+
+class _Recorder:
+    """Writes time steps of K * N environments into `[K, N, T, ...]`."""
+
+    def __init__(self, env: TaskVectorEnv, policy: Policy, dtype: torch.dtype):
+        lead = (env.task_count, env.episodes)
+        steps = env.family.horizon
+        size = policy.network.sizes[0]
+        self.lead = lead
+        self.observations = torch.zeros(*lead, steps, size)
+        discrete = not hasattr(env.single_action_space, "low")
+        action_dtype = torch.int64 if discrete else dtype
+        self.actions = torch.zeros(*lead, steps, policy.action_size, dtype=action_dtype)
+        self.rewards = torch.zeros(*lead, steps)
+        self.mask = torch.zeros(*lead, steps, dtype=torch.bool)
+        self.terminated = torch.zeros(lead, dtype=torch.bool)
+        self.failed = torch.zeros(lead, dtype=torch.bool)
+
+    def record(
+        self, t: int, observation: Tensor, action: Tensor, reward: Tensor, valid: Tensor
+    ) -> None:
+        valid = valid.view(self.lead)
+        self.mask[:, :, t] = valid
+        if valid.all():
+            self.observations[:, :, t] = observation
+            self.actions[:, :, t] = action
+        else:
+            self.observations[:, :, t] = torch.where(valid.unsqueeze(-1), observation, 0.0)
+            self.actions[:, :, t] = torch.where(valid.unsqueeze(-1), action, 0)
+        self.rewards[:, :, t] = reward.view(self.lead) * valid
+
+    def end(self, terminated: Tensor, failed: Tensor) -> None:
+        self.terminated |= terminated.view(self.lead)
+        self.failed |= failed.view(self.lead)
+
+    def trajectories(self) -> Trajectories:
+        return Trajectories(
+            self.observations, self.actions, self.rewards, self.mask, self.terminated, self.failed
+        )

@@ -1,0 +1,268 @@
+"""How fast sampling and meta-training are, against the bare engine and other vector environments.
+
+On the half-cheetah preset (configs/half_cheetah_vel/maml_trpo.yaml), in environment steps/s:
+
+  closed_loop_over_engine      rollouts of 40 different policies in 20 environments each, against
+                               `mujoco.batch.Batch` alone in the very same motion
+  over_gymnasium_sync          the same rollouts against Gymnasium's SyncVectorEnv,
+  over_gymnasium_async         its AsyncVectorEnv, and
+  over_envpool                 EnvPool (null where it is not installed), with random actions
+  meta_iteration_over_physics  seconds of one meta-iteration, per second of its physics alone
+  peak_memory_gib              most memory that a process of two meta-iterations held
+
+A ratio is taken of two measurements next to each other, in alternating order; the figure is the
+median over repetitions. Run it on a machine that does nothing else.
+"""
+
+import argparse
+import csv
+import json
+import multiprocessing
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmark_peers import QUICK, Scale, async_sizes, envpool_peer, gymnasium_peer
+from benchmark_tools import (
+    ClosedLoop,
+    MetaIteration,
+    fastest_bare_engine,
+    make_experiment,
+    peak_memory_gib,
+    record_episodes,
+)
+from rich.console import Console
+from rich.table import Table
+
+from metarl.config import Config, load_config
+from metarl.errors import UserError
+from metarl.simulation.cpus import usable_cpus
+from metarl.training.run_folder import collect_versions
+
+PRESET = Path(__file__).parents[1] / "configs" / "half_cheetah_vel" / "maml_trpo.yaml"
+TARGETS = {
+    "closed_loop_over_engine": "≥ 0.90",
+    "over_gymnasium_sync": "≥ 2.5",
+    "over_gymnasium_async": "≥ 6",
+    "over_envpool": "≥ 1.4",
+    "meta_iteration_over_physics": "≤ 1.6",
+    "peak_memory_gib": "≤ 2.5",
+}
+
+
+@dataclass
+class Pair:
+    """Two things measured next to each other."""
+
+    key: str
+    label: str
+    """What ours is compared with."""
+    ours: Callable[[], float]
+    """Environment steps/s."""
+    other: Callable[[], float]
+    """Environment steps/s."""
+    inverse: bool = False
+    """The ratio is one of times, not of rates."""
+    rates: list[tuple[float, float]] = field(default_factory=list)
+    """Of ours and of the other, for each repetition."""
+
+    def measure(self, ours_first: bool) -> None:
+        """One more repetition."""
+        if ours_first:
+            ours, other = self.ours(), self.other()
+        else:
+            other, ours = self.other(), self.ours()
+        self.rates.append((ours, other))
+
+    @property
+    def ratios(self) -> list[float]:
+        """One per repetition."""
+        return [(b / a if self.inverse else a / b) for a, b in self.rates]
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """All that one call of this script finds out."""
+
+    pairs: list[Pair]
+    peak_memory: list[float]
+    """GiB, for each repetition."""
+    config: Config
+    threads: int
+
+    def figures(self) -> dict[str, float | None]:
+        """The medians, by key; None for what is not installed."""
+        found = {pair.key: statistics.median(pair.ratios) for pair in self.pairs}
+        found["peak_memory_gib"] = statistics.median(self.peak_memory)
+        return {key: round(found[key], 4) if key in found else None for key in TARGETS}
+
+
+def measure(config: Config, scale: Scale, repetitions: int) -> Measurements:
+    """Set everything up, then measure pair after pair in every repetition."""
+    threads = config.run.threads or usable_cpus()
+    with ExitStack() as stack:
+        pairs = _prepare(config, scale, threads, stack)
+        for repetition in range(repetitions):
+            for pair in pairs:
+                _progress(f"repetition {repetition + 1} of {repetitions}: {pair.label}")
+                pair.measure(ours_first=repetition % 2 == 0)
+    peak_memory = []
+    for repetition in range(repetitions):
+        _progress(f"peak memory, process {repetition + 1} of {repetitions}")
+        peak_memory.append(_in_fresh_process(config, scale.horizon))
+    _progress("")
+    return Measurements(pairs, peak_memory, config, threads)
+
+
+def _prepare(config: Config, scale: Scale, threads: int, stack: ExitStack) -> list[Pair]:
+    # AsyncVectorEnv forks, which is safe only before there are threads: hence the order.
+    _progress("choosing the fastest setting of each vector environment")
+    peers = {
+        "over_gymnasium_async": gymnasium_peer("async", async_sizes(scale, usable_cpus()), scale),
+        "over_gymnasium_sync": gymnasium_peer("sync", scale.sync_sizes, scale),
+        "over_envpool": envpool_peer(scale, threads),
+    }
+    present = {key: stack.enter_context(peer) for key, peer in peers.items() if peer}
+
+    _progress("recording the episodes of a rollout and of a meta-iteration")
+    experiment, sampler = make_experiment(config, scale.horizon)
+    closed_loop = ClosedLoop(experiment, sampler)
+    meta_iteration = MetaIteration(experiment, sampler)
+    episodes = record_episodes(sampler, closed_loop.rate)
+    meta_episodes = record_episodes(sampler, meta_iteration.rate)
+    engine = fastest_bare_engine(experiment.family, threads, episodes)
+
+    return [
+        Pair(
+            "closed_loop_over_engine",
+            engine.label,
+            closed_loop.rate,
+            lambda: engine.rate(episodes),
+        ),
+        *(Pair(key, peer.label, closed_loop.rate, peer.rate) for key, peer in present.items()),
+        Pair(
+            "meta_iteration_over_physics",
+            f"its physics, {engine.label}",
+            meta_iteration.rate,
+            lambda: engine.rate(meta_episodes),
+            inverse=True,
+        ),
+    ]
+
+
+def _in_fresh_process(config: Config, horizon: int) -> float:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(peak_memory_gib, (config, horizon))
+
+
+def _progress(text: str) -> None:
+    """One line on stderr, which a terminal overwrites with the next."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+    elif text:
+        print(text, file=sys.stderr, flush=True)
+
+
+def show(measurements: Measurements, console: Console) -> None:
+    """The table, and what it was measured on."""
+    size = measurements.config.tasks
+    rollout = f"{size.tasks_per_iteration} policies × {size.episodes_per_task} environments"
+    table = Table(title=f"{size.family}, {rollout}")
+    for heading in ("figure", "compared with"):
+        table.add_column(heading)
+    for heading in ("ours, steps/s", "other, steps/s", "median (min .. max)", "target"):
+        table.add_column(heading, justify="right")
+    for pair in measurements.pairs:
+        rates = [f"{statistics.median(column):,.0f}" for column in zip(*pair.rates, strict=True)]
+        table.add_row(pair.key, pair.label, *rates, _spread(pair.ratios), TARGETS[pair.key])
+    memory = _spread(measurements.peak_memory)
+    table.add_row("peak_memory_gib", "", "", "", memory, TARGETS["peak_memory_gib"])
+    console.print(table)
+    versions = ", ".join(f"{name} {value}" for name, value in collect_versions().items())
+    console.print(f"{_cpu_model()}, {measurements.threads} threads; {versions}", highlight=False)
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.3f} ({min(values):.3f} .. {max(values):.3f})"
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def write_csv(measurements: Measurements, path: str) -> None:
+    """Every single measurement: one row per figure and repetition."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            ["figure", "repetition", "value", "steps_per_s", "other_steps_per_s", "other"]
+        )
+        for pair in measurements.pairs:
+            for index, (ratio, rates) in enumerate(zip(pair.ratios, pair.rates, strict=True), 1):
+                writer.writerow([pair.key, index, ratio, *rates, pair.label])
+        for index, value in enumerate(measurements.peak_memory, 1):
+            writer.writerow(["peak_memory_gib", index, value, "", "", ""])
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+_positive.__name__ = "positive integer"  # argparse names it when it refuses a value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object of the medians")
+    parser.add_argument(
+        "--repetitions", type=_positive, default=5, metavar="N", help="of each pair (default: 5)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=_positive,
+        metavar="N",
+        help="of our physics and learner, the bare engine and EnvPool "
+        "(default: the CPUs this process may use)",
+    )
+    parser.add_argument("--csv", metavar="FILE", help="write every single measurement there")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes: shows that it runs, measures nothing"
+    )
+    return parser
+
+
+def main() -> None:
+    """Measure, then print a table or JSON."""
+    options = _parser().parse_args()
+    scale = QUICK if options.quick else Scale()
+    overrides = dict(scale.overrides)
+    if options.threads:
+        overrides["run.threads"] = options.threads
+    try:
+        measurements = measure(load_config(PRESET, overrides), scale, options.repetitions)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    if options.csv:
+        write_csv(measurements, options.csv)
+    if options.json:
+        print(json.dumps(measurements.figures()))
+    else:
+        show(measurements, Console(width=None if sys.stdout.isatty() else 150))
+
+
+if __name__ == "__main__":
+    main()

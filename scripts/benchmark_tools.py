@@ -1,0 +1,220 @@
+"""What `benchmark_sampling.py` measures of ours, and the bare engine that it is compared with.
+
+Everything here answers `rate()` with its environment steps per second.
+"""
+
+# MuJoCo's compiled modules come without type stubs.
+# pyright: reportAttributeAccessIssue=false
+
+import contextlib
+import copy
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from unittest import mock
+
+import mujoco
+import numpy as np
+import torch
+from mujoco.batch import Batch
+from torch import Tensor
+
+from metarl.config import Config
+from metarl.policies import Parameters, Policy
+from metarl.sampling import Sampler
+from metarl.simulation import MujocoFamily, TaskVectorEnv
+from metarl.simulation.engine import SimulatedFamily
+from metarl.simulation.mujoco import MujocoEngine
+from metarl.tasks import TaskStreams, stream
+from metarl.training.experiment import Experiment
+
+Candidate = TypeVar("Candidate")
+
+SEED = 0
+NO_STAGE = mujoco.mjtStage.mjSTAGE_NONE.value
+
+
+# Ours -------------------------------------------------------------------------------------------
+
+
+def make_experiment(config: Config, horizon: int) -> tuple[Experiment, Sampler]:
+    """The preset's parts, with its own number of tasks and episodes."""
+    experiment = Experiment.from_config(config)
+    experiment.family.horizon = horizon
+    size = config.tasks
+    return experiment, experiment.sampler(size.tasks_per_iteration, size.episodes_per_task)
+
+
+class ClosedLoop:
+    """One episode in every environment, each task with a policy of its own."""
+
+    def __init__(self, experiment: Experiment, sampler: Sampler):
+        self.sampler = sampler
+        self.tasks = experiment.family.sample(SEED, 0, sampler.task_count)
+        self.parameters = different_policies(experiment.policy, sampler.task_count)
+
+    def rate(self) -> float:
+        """Environment steps/s of a rollout: the same episodes in every call."""
+        self.sampler.begin(self.tasks, "benchmark", SEED, 0)
+        started = time.perf_counter()
+        self.sampler.collect(self.parameters)
+        return self.sampler.environment_steps / (time.perf_counter() - started)
+
+
+class MetaIteration:
+    """The first meta-iteration of the preset, as the trainer does it."""
+
+    def __init__(self, experiment: Experiment, sampler: Sampler):
+        self.experiment, self.sampler = experiment, sampler
+        self._initial = copy.deepcopy(experiment.learner.state_dict())
+
+    def rate(self) -> float:
+        """Environment steps/s of a whole iteration: the same one in every call."""
+        self.experiment.learner.load_state_dict(copy.deepcopy(self._initial))
+        started = time.perf_counter()
+        self.run(1)
+        return self.sampler.environment_steps / (time.perf_counter() - started)
+
+    def run(self, iteration: int) -> None:
+        """Sample tasks and update the learner."""
+        seed = self.experiment.config.run.seed
+        tasks = self.experiment.family.sample(seed, iteration, self.sampler.task_count)
+        self.sampler.begin(tasks, "train", seed, iteration)
+        self.experiment.learner.meta_update(self.sampler)
+
+
+def different_policies(policy: Policy, tasks: int) -> Parameters:
+    """Stacked parameters `[K, ...]`, every task with an initialisation of its own."""
+    draws = [
+        policy.initial_parameters(stream(SEED, "benchmark policies", 0, task))
+        for task in range(tasks)
+    ]
+    return {name: torch.stack([draw[name] for draw in draws]) for name in draws[0]}
+
+
+def peak_memory_gib(config: Config, horizon: int) -> float:
+    """Peak memory of two meta-iterations; call it in a fresh process."""
+    meta_iteration = MetaIteration(*make_experiment(config, horizon))
+    for iteration in (1, 2):
+        meta_iteration.run(iteration)
+    return _high_water_mark() / 2**30
+
+
+def _high_water_mark() -> int:
+    """Most memory that this process has held, in bytes."""
+    # Linux carries ru_maxrss over from the process that started this one; VmHWM is its own.
+    with contextlib.suppress(OSError), open("/proc/self/status", encoding="utf-8") as status:
+        for line in status:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+# The bare engine --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One rollout of all n simulations, as the engine saw it."""
+
+    qpos: np.ndarray
+    """Initial positions `[n, nq]`."""
+    qvel: np.ndarray
+    """Initial velocities `[n, nv]`."""
+    controls: list[np.ndarray] = field(default_factory=list)
+    """float64 `[n, nu]` of each time step, so that the bare engine converts nothing."""
+
+
+def record_episodes(sampler: Sampler, run: Callable[[], object]) -> list[Episode]:
+    """The start and the actions of every rollout that `run` makes with this sampler."""
+    with contextlib.ExitStack() as stack:
+        parts = [stack.enter_context(_recording(env)) for env in sampler.envs]
+        run()
+    return [_side_by_side(pieces) for pieces in zip(*parts, strict=True)]
+
+
+@contextlib.contextmanager
+def _recording(env: TaskVectorEnv) -> Iterator[list[Episode]]:
+    engine = env.engine
+    assert isinstance(engine, MujocoEngine)
+    reset, step = engine.reset, engine.step
+    episodes: list[Episode] = []
+
+    def recording_reset(streams: TaskStreams, ids: Tensor | None) -> Tensor:
+        observation = reset(streams, ids)
+        episodes.append(Episode(engine.batch.qpos.copy(), engine.batch.qvel.copy()))
+        return observation
+
+    def recording_step(actions: Tensor, ids: Tensor | None) -> Any:
+        episodes[-1].controls.append(actions.double().numpy())
+        return step(actions, ids)
+
+    with (
+        mock.patch.object(engine, "reset", recording_reset),
+        mock.patch.object(engine, "step", recording_step),
+    ):
+        yield episodes
+
+
+def _side_by_side(parts: Sequence[Episode]) -> Episode:
+    """One episode of all simulations, from those of consecutive parts of them."""
+    return Episode(
+        np.concatenate([part.qpos for part in parts]),
+        np.concatenate([part.qvel for part in parts]),
+        [np.concatenate(v) for v in zip(*(part.controls for part in parts), strict=True)],
+    )
+
+
+class BareEngine:
+    """Nothing but `mujoco.batch.Batch`, in the very motion of recorded episodes.
+
+    What a physics step costs depends on the motion (contacts, solver iterations), so actions of
+    another distribution would compare two different things.
+    """
+
+    def __init__(self, family: MujocoFamily, simulations: int, threads: int, persistent: bool):
+        self.batch = Batch(family.model, simulations, threads, persistent=persistent)
+        self.frame_skip = family.frame_skip
+        self.label = f"bare engine, persistent={persistent}"
+
+    def rate(self, episodes: Sequence[Episode]) -> float:
+        """Environment steps/s without resets: writing controls and stepping, nothing else."""
+        seconds = sum(self._replay(episode) for episode in episodes)
+        steps = sum(len(episode.controls) for episode in episodes) * self.batch.nsim
+        return steps / seconds
+
+    def _replay(self, episode: Episode) -> float:
+        batch, frame_skip = self.batch, self.frame_skip
+        batch.reset(stage=NO_STAGE)
+        batch.qpos[...] = episode.qpos
+        batch.qvel[...] = episode.qvel
+        batch.forward()
+        control = batch.bind("ctrl")
+        started = time.perf_counter()
+        for values in episode.controls:
+            control[...] = values
+            batch.step(nstep=frame_skip, stage=NO_STAGE)
+        return time.perf_counter() - started
+
+
+def fastest_bare_engine(
+    family: SimulatedFamily, threads: int, episodes: Sequence[Episode]
+) -> BareEngine:
+    """The faster of the two ways that the engine can keep its simulations."""
+    assert isinstance(family, MujocoFamily)
+    simulations = len(episodes[0].qpos)
+    engines = [BareEngine(family, simulations, threads, kind) for kind in (False, True)]
+    return fastest(engines, lambda engine: engine.rate(episodes))
+
+
+def fastest(candidates: Sequence[Candidate], rate: Callable[[Candidate], float]) -> Candidate:
+    """The candidate with the highest rate, each at its best of two alternating tries."""
+    best = [0.0] * len(candidates)
+    for _ in range(2 if len(candidates) > 1 else 0):
+        for index, candidate in enumerate(candidates):
+            best[index] = max(best[index], rate(candidate))
+    return candidates[best.index(max(best))]

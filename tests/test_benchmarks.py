@@ -1,0 +1,70 @@
+"""The benchmark script runs, prints its figures, and compares like with like."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metarl.config import load_config
+
+ROOT = Path(__file__).parents[1]
+KEYS = [
+    "closed_loop_over_engine",
+    "over_gymnasium_sync",
+    "over_gymnasium_async",
+    "over_envpool",
+    "meta_iteration_over_physics",
+    "peak_memory_gib",
+]
+
+
+def run_benchmark(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark_sampling.py"), *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def test_json_holds_every_figure(tmp_path: Path) -> None:
+    table = tmp_path / "raw.csv"
+    done = run_benchmark(tmp_path, "--quick", "--json", "--repetitions", "2", "--csv", str(table))
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert list(figures) == KEYS
+    measured = {key for key in KEYS if figures[key] is not None}
+    assert measured >= set(KEYS) - {"over_envpool"}
+    assert all(figures[key] > 0 for key in measured)
+    assert "repetition 2 of 2" in done.stderr
+    assert len(table.read_text(encoding="utf-8").splitlines()) == 1 + 2 * len(measured)
+
+
+def test_impossible_repetitions_are_refused(tmp_path: Path) -> None:
+    done = run_benchmark(tmp_path, "--repetitions", "0")
+    assert done.returncode == 2
+    assert "invalid positive integer value: '0'" in done.stderr
+
+
+@pytest.fixture
+def tools(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return importlib.import_module("benchmark_tools")
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_the_bare_engine_repeats_the_closed_loops_motion(tools: Any, persistent: bool) -> None:
+    preset = ROOT / "configs" / "half_cheetah_vel" / "maml_trpo.yaml"
+    size = {"tasks.tasks_per_iteration": 3, "tasks.episodes_per_task": 2, "run.threads": 2}
+    experiment, sampler = tools.make_experiment(load_config(preset, size), horizon=20)
+    closed_loop = tools.ClosedLoop(experiment, sampler)
+    episodes = tools.record_episodes(sampler, closed_loop.rate)
+    engine = tools.BareEngine(experiment.family, 6, threads=2, persistent=persistent)
+    assert engine.rate(episodes) > 0
+    for _ in range(2):
+        seen = np.concatenate([env.engine.batch.qpos for env in sampler.envs])
+        np.testing.assert_array_equal(engine.batch.qpos, seen)
+        closed_loop.rate()
+    weights = closed_loop.parameters["weight0"].flatten(1)
+    assert len(np.unique(weights.numpy(), axis=0)) == 3, "every task has a policy of its own"
