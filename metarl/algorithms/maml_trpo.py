@@ -55,7 +55,8 @@ class MAMLTRPOConfig:
     fisher_task_fraction: float = 1.0
     """Fraction of the tasks used for Fisher products, with all their pre-update samples."""
     fisher_sample_fraction: float = 1.0
-    """Fraction of the post-update samples of these tasks used for Fisher products."""
+    """Fraction of the post-update samples of these tasks used for Fisher products: every n-th time
+    step, with n the nearest integer to 1 / fraction."""
     tasks_per_chunk: int = 4
     """Tasks differentiated at once: bounds memory and changes no result but by rounding."""
 
@@ -64,9 +65,11 @@ class MAMLTRPOConfig:
             require(getattr(self, key) >= 1, key, f"must be at least 1, got {getattr(self, key)}")
         for key in ("inner_learning_rate", "max_kl"):
             require(getattr(self, key) > 0, key, f"must be positive, got {getattr(self, key)}")
-        for key in ("discount", "gae_lambda", "line_search_decay"):
+        for key in ("discount", "gae_lambda"):
             value = getattr(self, key)
             require(0 <= value <= 1, key, f"must lie in [0, 1], got {value}")
+        decay = self.line_search_decay
+        require(0 < decay < 1, "line_search_decay", f"must lie between 0 and 1, got {decay}")
         for key in ("fisher_task_fraction", "fisher_sample_fraction"):
             value = getattr(self, key)
             require(0 < value <= 1, key, f"must lie in (0, 1], got {value}")

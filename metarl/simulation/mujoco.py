@@ -21,6 +21,7 @@ from gymnasium.envs.mujoco import mujoco_env
 from mujoco.batch import Batch, SimulationError
 from torch import Tensor
 
+from metarl.errors import UserError
 from metarl.simulation.engine import Engine, SimulatedFamily, StepResult
 from metarl.tasks import Tasks, TaskStreams
 
@@ -207,7 +208,13 @@ class MujocoEngine:
             view[...] = values.numpy(force=True)
         self._expanded |= fields.keys()
         if self._expanded and self.family.set_const:
-            self.batch.set_const()
+            try:
+                self.batch.set_const()
+            except SimulationError as error:
+                raise UserError(
+                    f"{self.family.name}: tasks with impossible physics: {error}; "
+                    "narrow the ranges of its parameters"
+                ) from error
 
     def reset(self, streams: TaskStreams, ids: Tensor | None) -> Tensor:
         qpos, qvel = self.family.reset(streams, self._tasks)

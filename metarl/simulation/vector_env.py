@@ -130,7 +130,12 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         )
         self._resets += 1
         mask = options.get("reset_mask")
-        mask = None if mask is None else torch.as_tensor(np.asarray(mask, dtype=bool))
+        if mask is not None:
+            mask = torch.from_numpy(np.array(mask, dtype=bool))
+            if mask.shape != (self.num_envs,):
+                raise ValueError(
+                    f"reset_mask needs shape ({self.num_envs},), got {tuple(mask.shape)}"
+                )
         return self.reset_episodes(streams, mask).numpy(), {}
 
     def step(

@@ -70,7 +70,9 @@ def _discover_plugins() -> None:
     if _discovered:
         return
     _discovered = True
-    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+    # Our own first: no plugin can take the name of a built-in family.
+    found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    for entry_point in sorted(found, key=lambda point: (point.name != "metarl_envs", point.name)):
         try:
             entry_point.load()
         except Exception as error:

@@ -49,9 +49,9 @@ class Tasks:
             if key not in self._values:
                 raise KeyError(f"no task parameter {key!r}; there are {', '.join(self.names)}")
             return self._values[key]
-        if isinstance(key, int):
-            key = range(len(self))[key]
-            key = slice(key, key + 1)
+        if isinstance(key, int | np.integer):
+            index = range(len(self))[int(key)]
+            key = slice(index, index + 1)
         return Tasks({name: value[key] for name, value in self._values.items()})
 
     def __iter__(self) -> Iterator["Tasks"]:
