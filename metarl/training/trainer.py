@@ -30,6 +30,7 @@ from metarl.training.run_folder import (
 )
 
 DEFAULT_ROOT = "runs"
+_MAY_CHANGE = ("run.iterations", "run.threads")
 
 
 class Trainer:
@@ -69,13 +70,13 @@ class Trainer:
         overrides: Mapping[str, object] | None = None,
         console: Console | None = None,
     ) -> "Trainer":
-        """The run in a folder, with its own configuration; only `run.iterations` may change."""
+        """The run in a folder, with its own configuration, but for what changes no number."""
         run = RunFolder.open(path)
-        refused = [key for key in overrides or {} if key != "run.iterations"]
+        refused = [key for key in overrides or {} if key not in _MAY_CHANGE]
         if refused:
             raise UserError(
                 f"command line: {refused[0]} cannot change when a run is resumed; "
-                "only run.iterations can, to train longer"
+                f"only {' and '.join(_MAY_CHANGE)} can"
             )
         experiment = Experiment.from_config(load_config(run.config_file, overrides))
         trainer = cls(experiment, run, console)
