@@ -40,7 +40,9 @@ class MLP:
 
         Inputs are `[K, B, in]` or `[..., in]`.
         """
-        return self._layers(parameters, inputs)[-1]
+        if torch.is_grad_enabled():
+            return self._layers(parameters, inputs)[-1]
+        return self._layers(parameters, inputs, in_place=True)[-1]
 
     def kronecker_factors(
         self, parameters: Parameters, inputs: Tensor, roots: Sequence[Tensor], weights: Tensor
@@ -73,8 +75,10 @@ class MLP:
                     derivative = back * self._slope(outputs[index - 1])
         return list(zip(moments, sensitivities, strict=True))
 
-    def _layers(self, parameters: Mapping[str, Tensor], inputs: Tensor) -> list[Tensor]:
-        """The outputs of every layer before its activation."""
+    def _layers(
+        self, parameters: Mapping[str, Tensor], inputs: Tensor, in_place: bool = False
+    ) -> list[Tensor]:
+        """The outputs of every layer before its activation; after it when `in_place`."""
         outputs: list[Tensor] = []
         hidden = inputs
         for index in range(len(self.sizes) - 1):
@@ -84,11 +88,13 @@ class MLP:
             else:
                 outputs.append(hidden @ weight + bias)
             if index < len(self.sizes) - 2:
-                hidden = self._activate(outputs[-1])
+                hidden = self._activate(outputs[-1], in_place)
         return outputs
 
-    def _activate(self, values: Tensor) -> Tensor:
-        return torch.tanh(values) if self.activation == "tanh" else torch.relu(values)
+    def _activate(self, values: Tensor, in_place: bool = False) -> Tensor:
+        if in_place:
+            return values.tanh_() if self.activation == "tanh" else values.relu_()
+        return values.tanh() if self.activation == "tanh" else values.relu()
 
     def _slope(self, values: Tensor) -> Tensor:
         """Derivative of the activation."""

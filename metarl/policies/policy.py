@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
@@ -39,8 +39,15 @@ class Policy(ABC):
         """The random numbers that `act` needs for actions of this shape `[..., A]`, float32."""
 
     @abstractmethod
+    def actor(self, parameters: Mapping[str, Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        """(observations `[K, B, O]`, noise `[K, B, A]`) -> actions `[K, B, A]`.
+
+        For many calls with the same parameters: what depends on them alone is computed once.
+        """
+
     def act(self, parameters: Mapping[str, Tensor], observations: Tensor, noise: Tensor) -> Tensor:
         """Actions `[K, B, A]` drawn with the given noise."""
+        return self.actor(parameters)(observations, noise)
 
 
 class GaussianPolicy(Policy):
@@ -68,9 +75,13 @@ class GaussianPolicy(Policy):
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Tensor:
         return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
 
-    def act(self, parameters: Mapping[str, Tensor], observations: Tensor, noise: Tensor) -> Tensor:
-        mean, log_std = self.distribution(parameters, observations)
-        return torch.addcmul(mean, log_std.exp(), noise)
+    def actor(self, parameters: Mapping[str, Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        std = parameters["log_std"].clamp(min=self.min_log_std).exp().unsqueeze(-2)
+
+        def act(observations: Tensor, noise: Tensor) -> Tensor:
+            return torch.addcmul(self.network(parameters, observations), std, noise)
+
+        return act
 
 
 class CategoricalPolicy(Policy):
@@ -90,11 +101,14 @@ class CategoricalPolicy(Policy):
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Tensor:
         return torch.from_numpy(generator.random(shape, dtype=np.float32))
 
-    def act(self, parameters: Mapping[str, Tensor], observations: Tensor, noise: Tensor) -> Tensor:
-        # Inverse of the cumulative distribution: the number of classes whose upper edge is below u.
-        logits = self.distribution(parameters, observations).logits
-        edges = logits.softmax(dim=-1).cumsum(dim=-1)[..., :-1]
-        return (noise >= edges).sum(dim=-1, keepdim=True)
+    def actor(self, parameters: Mapping[str, Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        def act(observations: Tensor, noise: Tensor) -> Tensor:
+            # Inverse of the cumulative distribution: how many classes end at or below u.
+            logits = self.distribution(parameters, observations).logits
+            edges = logits.softmax(dim=-1).cumsum(dim=-1)[..., :-1]
+            return (noise >= edges).sum(dim=-1, keepdim=True)
+
+        return act
 
 
 def make_policy(

@@ -29,12 +29,13 @@ def rollout(
     tasks, episodes, steps = env.task_count, env.episodes, env.family.horizon
     shape = (episodes, steps, policy.action_size)
     noise = torch.stack([policy.draw_noise(g, shape) for g in action_streams.generators])
+    act = policy.actor(parameters)
     recorder = _Recorder(env, policy, noise.dtype)
     observation = env.reset_episodes(reset_streams)
     active = env.active
     for t in range(steps):
         seen = observation.view(tasks, episodes, -1)
-        action = policy.act(parameters, seen, noise[:, :, t])
+        action = act(seen, noise[:, :, t])
         if not torch.isfinite(action).all():
             raise UserError(
                 f"the policy gave an action that is not finite in time step {t}; "

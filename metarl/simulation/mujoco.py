@@ -112,7 +112,7 @@ class MujocoFamily(SimulatedFamily):
         """
         return {}
 
-    @property
+    @cached_property
     def dt(self) -> float:
         """Seconds of a time step."""
         return self.frame_skip * float(self.model.opt.timestep)
