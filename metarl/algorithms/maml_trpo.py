@@ -152,18 +152,17 @@ class MAMLTRPO:
     def prepare(self, trajectories: Trajectories, policies: Parameters) -> Batch:
         """Samples that `policies` drew, with advantages, on the learner's device."""
         config = self.config
-        batch = Batch.from_trajectories(
-            trajectories.to(self.device), config.discount, config.gae_lambda
-        )
 
         @torch.no_grad()
-        def log_probs(chunk: slice) -> Tensor:
-            some = {name: value[chunk] for name, value in policies.items()}
-            distribution = self.policy.distribution(some, batch.observations[chunk])
-            return distribution.log_prob(batch.actions[chunk])
+        def prepare_chunk(chunk: slice) -> Batch:
+            some = trajectories[chunk].to(self.device)
+            batch = Batch.from_trajectories(some, config.discount, config.gae_lambda)
+            parameters = {name: value[chunk] for name, value in policies.items()}
+            distribution = self.policy.distribution(parameters, batch.observations)
+            return batch.with_log_probs(distribution.log_prob(batch.actions))
 
-        pieces = self.workers.map(log_probs, self._chunks(len(batch)))
-        return batch.with_log_probs(torch.cat(pieces))
+        chunks = self._chunks(len(trajectories.mask))
+        return Batch.concatenate(self.workers.map(prepare_chunk, chunks))
 
     def adaptation(
         self, sampler: Sampler, steps: int, rates: Sequence[float] | None = None

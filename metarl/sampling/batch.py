@@ -1,5 +1,6 @@
 """`Batch`: the samples that a policy-gradient loss of K tasks needs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -59,6 +60,13 @@ class Batch:
         1 where a sample did not take place: its ratio could overflow, and 0 * inf is NaN.
         """
         return torch.exp(torch.where(self.weights > 0, log_probs - self.log_probs, 0.0))
+
+    @classmethod
+    def concatenate(cls, pieces: Sequence["Batch"]) -> "Batch":
+        """The tasks of all pieces, in their order."""
+        if len(pieces) == 1:
+            return pieces[0]
+        return cls(*(torch.cat([getattr(p, f.name) for p in pieces]) for f in fields(cls)))
 
     def __len__(self) -> int:
         """K, the number of tasks."""
