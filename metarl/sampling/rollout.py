@@ -41,10 +41,15 @@ def rollout(
                 f"the policy gave an action that is not finite in time step {t}; "
                 "lower the learning rates or the trust region"
             )
+        nothing_ended = env.everyone_active
         result = env.step_episodes(boundary(action.view(env.num_envs, -1)))
+        observation = result.observation
+        if nothing_ended and env.everyone_active:
+            recorder.record_all(t, seen, action, result.reward)
+            continue
         recorder.record(t, seen, action, result.reward, active & ~result.failed)
         recorder.end(result.terminated & ~result.failed, result.failed)
-        observation, active = result.observation, env.active
+        active = env.active
         if not active.any():
             break
     return recorder.trajectories()
@@ -67,17 +72,21 @@ class _Recorder:
         self.terminated = torch.zeros(lead, dtype=torch.bool)
         self.failed = torch.zeros(lead, dtype=torch.bool)
 
+    def record_all(self, t: int, observation: Tensor, action: Tensor, reward: Tensor) -> None:
+        """A time step that took place in every episode."""
+        self.mask[:, :, t] = True
+        self.observations[:, :, t] = observation
+        self.actions[:, :, t] = action
+        self.rewards[:, :, t] = reward.view(self.lead)
+
     def record(
         self, t: int, observation: Tensor, action: Tensor, reward: Tensor, valid: Tensor
     ) -> None:
+        """A time step that took place in some episodes only; the others' entries stay zero."""
         valid = valid.view(self.lead)
         self.mask[:, :, t] = valid
-        if valid.all():
-            self.observations[:, :, t] = observation
-            self.actions[:, :, t] = action
-        else:
-            self.observations[:, :, t] = torch.where(valid.unsqueeze(-1), observation, 0.0)
-            self.actions[:, :, t] = torch.where(valid.unsqueeze(-1), action, 0)
+        self.observations[:, :, t] = torch.where(valid.unsqueeze(-1), observation, 0.0)
+        self.actions[:, :, t] = torch.where(valid.unsqueeze(-1), action, 0)
         self.rewards[:, :, t] = reward.view(self.lead) * valid
 
     def end(self, terminated: Tensor, failed: Tensor) -> None:

@@ -54,6 +54,8 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         self.tasks: Tasks | None = None
         self._elapsed = torch.zeros(self.num_envs, dtype=torch.int64)
         self._active = torch.zeros(self.num_envs, dtype=torch.bool)
+        self.everyone_active = False
+        """Whether no episode has ended: the usual case, in which nothing needs a mask."""
         self._observation: Tensor | None = None
         self._seed, self._resets = 0, 0
 
@@ -65,6 +67,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         self.tasks = tasks
         self.engine.set_tasks(tasks.repeat_each(self.episodes))
         self._active[:] = False
+        self.everyone_active = False
 
     @property
     def active(self) -> Tensor:
@@ -80,6 +83,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         chosen = slice(None) if ids is None else ids
         self._elapsed[chosen] = 0
         self._active[chosen] = True
+        self.everyone_active = bool(self._active.all())
         if ids is not None and self._observation is not None:
             # The others repeat their last observation, even where the physics diverged after it.
             observation = self._observation.index_copy(0, ids, observation[ids])
@@ -95,8 +99,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         """
         if self._observation is None:
             raise UserError("reset comes before the first step")
-        active = self._active
-        everyone = bool(active.all())
+        active, everyone = self._active, self.everyone_active
         ids = None if everyone else active.nonzero()[:, 0]
         observation, reward, terminated, failed = self.engine.step(actions, ids)
         observation = observation.to(self._observation_dtype)
@@ -111,6 +114,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         terminated = (terminated | failed) & active
         self._elapsed += active
         self._active = active & ~terminated & (self._elapsed < self.family.horizon)
+        self.everyone_active = bool(self._active.all())
         self._observation = observation
         return StepResult(observation.clone(), reward, terminated, failed)
 
