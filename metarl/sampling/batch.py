@@ -1,6 +1,5 @@
 """`Batch`: the samples that a policy-gradient loss of K tasks needs."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -8,11 +7,12 @@ from torch import Tensor
 
 from metarl.sampling.advantages import discounted_returns, gae, normalize
 from metarl.sampling.baseline import LinearFeatureBaseline
+from metarl.sampling.task_axis import TaskAxis
 from metarl.sampling.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(TaskAxis):
     """Samples of K tasks with B = N * T samples each; those that did not take place weigh 0."""
 
     observations: Tensor
@@ -61,24 +61,9 @@ class Batch:
         """
         return torch.exp(torch.where(self.weights > 0, log_probs - self.log_probs, 0.0))
 
-    @classmethod
-    def concatenate(cls, pieces: Sequence["Batch"]) -> "Batch":
-        """The tasks of all pieces, in their order."""
-        if len(pieces) == 1:
-            return pieces[0]
-        return cls(*(torch.cat([getattr(p, f.name) for p in pieces]) for f in fields(cls)))
-
     def __len__(self) -> int:
         """K, the number of tasks."""
         return len(self.observations)
-
-    def __getitem__(self, tasks: slice) -> "Batch":
-        """The samples of some of the tasks."""
-        return Batch(*(getattr(self, field.name)[tasks] for field in fields(self)))
-
-    def to(self, device: torch.device | str) -> "Batch":
-        """The same samples on another device."""
-        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
 
     def double(self) -> "Batch":
         """The same samples in float64, for exact tests."""

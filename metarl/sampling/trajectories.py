@@ -1,14 +1,14 @@
 """`Trajectories`: what K policies did in N episodes of T time steps each."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
+
+from metarl.sampling.task_axis import TaskAxis
 
 
 @dataclass(frozen=True)
-class Trajectories:
+class Trajectories(TaskAxis):
     """Episodes of K tasks, `[K, N, T, ...]`; entries where `mask` is False are zero.
 
     An episode starts at t = 0 and never continues after its end: no row holds two episodes.
@@ -41,18 +41,3 @@ class Trajectories:
     def environment_steps(self) -> Tensor:
         """Time steps that took place in each task `[K]`, int64."""
         return self.mask.sum(dim=(1, 2))
-
-    def to(self, device: torch.device | str) -> "Trajectories":
-        """The same trajectories on another device."""
-        return Trajectories(*(getattr(self, f.name).to(device) for f in fields(self)))
-
-    def __getitem__(self, tasks: slice) -> "Trajectories":
-        """The trajectories of some of the tasks."""
-        return Trajectories(*(getattr(self, f.name)[tasks] for f in fields(self)))
-
-    @classmethod
-    def concatenate(cls, pieces: Sequence["Trajectories"]) -> "Trajectories":
-        """The tasks of all pieces, in their order."""
-        if len(pieces) == 1:
-            return pieces[0]
-        return cls(*(torch.cat([getattr(p, f.name) for p in pieces]) for f in fields(cls)))
