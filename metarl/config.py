@@ -63,6 +63,10 @@ class PolicyConfig:
     """Which of the policy's actions cover the environment's box: [-1, 1] (unit: rllab, PEARL),
     [-10, 10] (ten: ProMP, pytorch-maml-rl, garage), or the box itself (none); all are clipped."""
 
+    normalize_observations: bool = False
+    """Give every observation mean 0 and standard deviation 1, as measured once before training in
+    an iteration's worth of episodes of the initial policy; fixed from then on."""
+
     def __post_init__(self) -> None:
         require_at_least(1, self, "hidden_sizes")
         require_positive(self, "initial_std", "min_std")

@@ -8,6 +8,7 @@ from torch import Tensor
 from metarl.errors import UserError
 from metarl.policies import Policy
 from metarl.sampling.boundary import ActionBoundary
+from metarl.sampling.normalization import ObservationNormalizer
 from metarl.sampling.trajectories import Trajectories
 from metarl.simulation import TaskVectorEnv
 from metarl.tasks import TaskStreams
@@ -21,8 +22,12 @@ def rollout(
     parameters: Mapping[str, Tensor],
     reset_streams: TaskStreams,
     action_streams: TaskStreams,
+    normalizer: ObservationNormalizer | None = None,
 ) -> Trajectories:
     """One episode in each environment, with stacked parameters `[K, ...]`.
+
+    The trajectories hold what the policy saw and did: normalised observations, actions before the
+    boundary.
 
     Raises UserError when the policy gives actions that are not finite.
     """
@@ -34,7 +39,7 @@ def rollout(
     observation = env.reset_episodes(reset_streams)
     active = env.active
     for t in range(steps):
-        seen = observation.view(tasks, episodes, -1)
+        seen = (normalizer(observation) if normalizer else observation).view(tasks, episodes, -1)
         action = act(seen, noise[:, :, t])
         if not torch.isfinite(action).all():
             raise UserError(

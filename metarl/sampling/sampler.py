@@ -7,6 +7,7 @@ from torch import Tensor
 
 from metarl.policies import Policy
 from metarl.sampling.boundary import ActionBoundary
+from metarl.sampling.normalization import ObservationNormalizer
 from metarl.sampling.rollout import rollout
 from metarl.sampling.trajectories import Trajectories
 from metarl.simulation import TaskVectorEnv
@@ -29,6 +30,7 @@ class Sampler:
         policy: the policy of every task.
         boundary: from the policy's actions to the environment's.
         workers: threads for the environments.
+        normalizer: from the environment's observations to the policy's; None: they are the same.
     """
 
     def __init__(
@@ -37,10 +39,12 @@ class Sampler:
         policy: Policy,
         boundary: ActionBoundary,
         workers: Workers | None = None,
+        normalizer: ObservationNormalizer | None = None,
     ):
         self.envs = (envs,) if isinstance(envs, TaskVectorEnv) else tuple(envs)
         self.policy = policy
         self.boundary = boundary
+        self.normalizer = normalizer
         self.workers = workers or Workers()
         self.family = self.envs[0].family
         self.episodes = self.envs[0].episodes
@@ -59,6 +63,7 @@ class Sampler:
         policy: Policy,
         boundary: ActionBoundary,
         threads: int,
+        normalizer: ObservationNormalizer | None = None,
     ) -> "Sampler":
         """A sampler of K tasks and N episodes that uses this many threads well."""
         shards = min(family.max_shards, threads, tasks)
@@ -66,7 +71,7 @@ class Sampler:
             TaskVectorEnv(family, len(part), episodes, _share(threads, shards, index))
             for index, part in enumerate(_parts(tasks, shards))
         ]
-        return cls(envs, policy, boundary, Workers(shards))
+        return cls(envs, policy, boundary, Workers(shards), normalizer)
 
     def begin(self, tasks: Tasks, purpose: str, seed: int, iteration: int) -> None:
         """Set the K tasks of an iteration; another `purpose` (train, test) has other streams."""
@@ -91,6 +96,7 @@ class Sampler:
                 {name: value[part] for name, value in parameters.items()},
                 self._streams("reset", part),
                 self._streams("actions", part),
+                self.normalizer,
             )
 
         pieces = self.workers.map(collect_part, self._env_parts())

@@ -60,7 +60,7 @@ class Trainer:
         run = RunFolder.create(output, to_yaml(_without_output(config)), versions)
         trainer = cls(experiment, run, console)
         run.checkpoints.mkdir(exist_ok=True)
-        trainer._save(0)
+        trainer._begin()
         return trainer
 
     @classmethod
@@ -184,14 +184,20 @@ class Trainer:
 
     def _save(self, iteration: int) -> None:
         state = {
-            "learner": self.experiment.learner.state_dict(),
+            **self.experiment.state_dict(),
             "environment_steps": self._environment_steps,
         }
         self.checkpoints.save(iteration, state)
 
+    def _begin(self) -> None:
+        self._environment_steps = self.experiment.measure_observations()
+        self._save(0)
+
     def _restore(self) -> int:
         if not self.checkpoints.iterations() and not self.run.metrics_file.exists():
-            return 0  # killed before its first checkpoint: the learner is as the seed made it
+            # Killed before its first checkpoint: everything is as the seed makes it.
+            self._begin()
+            return 0
         iteration, state = self.checkpoints.load_latest()
         load_state(self.experiment, state, self.run)
         self._environment_steps = int(state["environment_steps"])
@@ -199,10 +205,10 @@ class Trainer:
 
 
 def load_state(experiment: Experiment, state: dict[str, Any], run: RunFolder) -> None:
-    """Give the learner what a checkpoint holds; UserError when it belongs to another learner."""
+    """Give an experiment what a checkpoint holds; UserError when it belongs to another one."""
     try:
-        _check_shapes(state["learner"], experiment.learner.state_dict())
-        experiment.learner.load_state_dict(state["learner"])
+        _check_shapes(state, experiment.state_dict())
+        experiment.load_state_dict(state)
     except (KeyError, RuntimeError, TypeError) as error:
         raise UserError(
             f"the checkpoints in {run.checkpoints} do not fit {run.config_file} ({error}); "

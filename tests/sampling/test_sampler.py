@@ -11,7 +11,7 @@ from torch import Tensor
 from metarl.algorithms.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.errors import UserError
 from metarl.policies import Parameters, make_policy, stack
-from metarl.sampling import ActionBoundary, Sampler, Trajectories
+from metarl.sampling import ActionBoundary, ObservationNormalizer, Sampler, Trajectories
 from metarl.simulation import TaskVectorEnv, TensorFamily
 from metarl.tasks import Choice, Tasks, TaskStreams
 from metarl.workers import Workers
@@ -153,6 +153,27 @@ def test_trajectories_of_a_task_do_not_depend_on_the_other_tasks():
     alone, together = collect_far(tasks=1), collect_far(tasks=3)
     assert_same_bits(alone, together[:1])
     assert not torch.isclose(together.actions[0], together.actions[1]).any()
+
+
+def test_the_policy_sees_normalised_observations_and_the_trajectories_keep_them():
+    family = point_navigation()
+    plain, parameters = make(family, 3)
+    normalizer = ObservationNormalizer(2)
+    normalizer.mean, normalizer.std = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 4.0])
+    boundary = ActionBoundary(family.action_space, "none")
+    normalized = Sampler(plain.envs, plain.policy, boundary, normalizer=normalizer)
+    for sampler in (plain, normalized):
+        sampler.begin(FAR, "train", 0, 0)
+    seen = normalized.collect(parameters)
+    # at the origin: (0 - 1) / 0.5 and (0 + 2) / 4
+    assert (seen.observations[:, :, 0] == torch.tensor([-2.0, 0.5])).all()
+    # a network whose first layer normalises does the same: W / std, b - mean / std W
+    weight, bias = parameters["weight0"], parameters["bias0"]
+    folded = weight / normalizer.std[:, None]
+    shift = ((normalizer.mean / normalizer.std)[:, None] * weight).sum(dim=1)
+    unfolded = plain.collect({**parameters, "weight0": folded, "bias0": bias - shift})
+    torch.testing.assert_close(seen.actions, unfolded.actions)
+    torch.testing.assert_close(seen.observations, normalizer(unfolded.observations))
 
 
 def test_trajectories_do_not_depend_on_how_tasks_are_spread_over_environments():

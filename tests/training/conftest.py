@@ -8,7 +8,7 @@ from metarl.config import Config, from_mapping
 
 _TINY = {
     "tasks": {"family": "PointNavigation-v0", "tasks_per_iteration": 3, "episodes_per_task": 2},
-    "policy": {"hidden_sizes": [8]},
+    "policy": {"hidden_sizes": [8], "normalize_observations": True},
     "algorithm": {"name": "maml_trpo", "tasks_per_chunk": 1},
     "evaluation": {"tasks": 3, "episodes": 2, "steps": 2},
     "run": {"iterations": 8, "checkpoint_every": 2, "threads": 1, "device": "cpu"},

@@ -124,9 +124,10 @@ def reference(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_counts_iterations_and_environment_steps(reference: Path) -> None:
     rows = metrics(reference)
     assert [row["iteration"] for row in rows] == [str(i) for i in range(1, ITERATIONS + 1)]
-    # Two rollouts of 3 tasks, 2 episodes and at most 100 steps in every iteration.
+    # Two rollouts of 3 tasks, 2 episodes and at most 100 steps in every iteration, and one before
+    # the first, to measure the observations.
     steps = [float(row["train/environment_steps"]) for row in rows]
-    assert 0 < steps[0] <= 1200
+    assert 1200 < steps[0] <= 1800
     assert all(0 < later - earlier <= 1200 for earlier, later in pairwise(steps))
     assert Checkpoints(reference / "checkpoints").iterations() == [6, 8]
     assert final_state(reference)["environment_steps"] == steps[-1]
@@ -136,6 +137,20 @@ def test_a_run_changes_the_parameters(tiny: Any, reference: Path, tmp_path: Path
     start = Trainer.start(_in(tiny(), tmp_path / "run"), _silent()).run.path
     assert final_state(start)["iteration"] == 0
     assert final_state(start)["learner"] != final_state(reference)["learner"]
+
+
+def test_the_normalizer_is_measured_before_training_and_stays(
+    tiny: Any, reference: Path, tmp_path: Path
+) -> None:
+    start = Trainer.start(_in(tiny(), tmp_path / "run"), _silent()).run.path
+    measured = final_state(start)["normalizer"]
+    assert measured == final_state(reference)["normalizer"]
+    std = np.frombuffer(measured["std"], dtype=np.float32)
+    assert ((std > 0.01) & (std < 10.0)).all()  # walks of up to 100 steps of at most 0.1
+    plain = tiny(policy__normalize_observations=False)
+    start = Trainer.start(_in(plain, tmp_path / "plain"), _silent()).run.path
+    assert (np.frombuffer(final_state(start)["normalizer"]["std"], dtype=np.float32) == 1).all()
+    assert final_state(start)["environment_steps"] == 0
 
 
 def test_another_seed_gives_other_numbers(tiny: Any, reference: Path, tmp_path: Path) -> None:
