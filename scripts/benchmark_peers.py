@@ -3,15 +3,13 @@
 import contextlib
 import importlib
 import importlib.util
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
-from benchmark_tools import SEED, fastest
+from benchmark_tools import SEED, fastest, profiler, silenced
 
 
 @dataclass(frozen=True)
@@ -62,9 +60,10 @@ class Peer(contextlib.AbstractContextManager["Peer"]):
         steps, seconds = 0, 0.0
         while seconds < self._seconds:
             self.env.reset()
-            started = time.perf_counter()
-            for actions in self._actions:
-                self.env.step(actions)
+            with profiler():
+                started = time.perf_counter()
+                for actions in self._actions:
+                    self.env.step(actions)
             seconds += time.perf_counter() - started
             steps += self.size * len(self._actions)
         return steps / seconds
@@ -119,23 +118,3 @@ def _fastest_peer(make: Callable[[int], Peer], sizes: Sequence[int]) -> Peer:
         if peer is not best:
             peer.env.close()
     return best
-
-
-@contextlib.contextmanager
-def silenced() -> Iterator[None]:
-    """Nothing on stdout and stderr, for C libraries and child processes too.
-
-    MuJoCo warns of Gymnasium's robot file once for each environment.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        for descriptor, copied in zip((1, 2), saved, strict=True):
-            os.dup2(copied, descriptor)
-            os.close(copied)

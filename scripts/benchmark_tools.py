@@ -8,6 +8,7 @@ Everything here answers `rate()` with its environment steps per second.
 
 import contextlib
 import copy
+import os
 import resource
 import sys
 import time
@@ -27,7 +28,8 @@ from metarl.policies import Parameters, Policy
 from metarl.sampling import Sampler
 from metarl.simulation import MujocoFamily, TaskVectorEnv
 from metarl.simulation.engine import SimulatedFamily
-from metarl.simulation.mujoco import MujocoEngine
+from metarl.simulation.mujoco import ASSETS, MujocoEngine
+from metarl.simulation.profiling import set_profiling
 from metarl.tasks import TaskStreams, stream
 from metarl.training.experiment import Experiment
 
@@ -44,6 +46,7 @@ def make_experiment(config: Config, horizon: int) -> tuple[Experiment, Sampler]:
     """The preset's parts, with its own number of tasks and episodes."""
     experiment = Experiment.from_config(config)
     experiment.family.horizon = horizon
+    experiment.measure_observations()
     size = config.tasks
     return experiment, experiment.sampler(size.tasks_per_iteration, size.episodes_per_task)
 
@@ -176,10 +179,12 @@ class BareEngine:
     another distribution would compare two different things.
     """
 
-    def __init__(self, family: MujocoFamily, simulations: int, threads: int, persistent: bool):
-        self.batch = Batch(family.model, simulations, threads, persistent=persistent)
-        self.frame_skip = family.frame_skip
-        self.label = f"bare engine, persistent={persistent}"
+    def __init__(
+        self, model: mujoco.MjModel, frame_skip: int, simulations: int, threads: int, label: str
+    ):
+        self.batch = Batch(model, simulations, threads)
+        self.frame_skip = frame_skip
+        self.label = label
 
     def rate(self, episodes: Sequence[Episode]) -> float:
         """Environment steps/s without resets: writing controls and stepping, nothing else."""
@@ -201,14 +206,53 @@ class BareEngine:
         return time.perf_counter() - started
 
 
-def fastest_bare_engine(
-    family: SimulatedFamily, threads: int, episodes: Sequence[Episode]
-) -> BareEngine:
-    """The faster of the two ways that the engine can keep its simulations."""
+def bare_engine(family: SimulatedFamily, simulations: int, threads: int) -> BareEngine:
+    """The engine with our settings: no profiler, none of the stages that the family disables."""
     assert isinstance(family, MujocoFamily)
-    simulations = len(episodes[0].qpos)
-    engines = [BareEngine(family, simulations, threads, kind) for kind in (False, True)]
-    return fastest(engines, lambda engine: engine.rate(episodes))
+    return BareEngine(family.model, family.frame_skip, simulations, threads, "bare engine")
+
+
+class StockEngine(BareEngine):
+    """The engine as it comes: Gymnasium's own model, and MuJoCo's profiler on."""
+
+    def __init__(self, family: SimulatedFamily, simulations: int, threads: int):
+        assert isinstance(family, MujocoFamily)
+        path = str(ASSETS / family.xml)
+        with silenced():  # MuJoCo warns of an attribute in this file
+            model = mujoco.MjModel.from_xml_path(path)
+        super().__init__(model, family.frame_skip, simulations, threads, "engine as it comes")
+
+    def rate(self, episodes: Sequence[Episode]) -> float:
+        """As of the bare engine."""
+        with profiler():
+            return super().rate(episodes)
+
+
+@contextlib.contextmanager
+def profiler() -> Iterator[None]:
+    """MuJoCo's profiler on, as for everyone who only imports it."""
+    was_on = set_profiling(True)
+    try:
+        yield
+    finally:
+        set_profiling(was_on)
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Nothing on stdout and stderr, for C libraries and child processes too."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        for descriptor, copied in zip((1, 2), saved, strict=True):
+            os.dup2(copied, descriptor)
+            os.close(copied)
 
 
 def fastest(candidates: Sequence[Candidate], rate: Callable[[Candidate], float]) -> Candidate:

@@ -53,14 +53,14 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("benchmark_tools")
 
 
-@pytest.mark.parametrize("persistent", [False, True])
-def test_the_bare_engine_repeats_the_closed_loops_motion(tools: Any, persistent: bool) -> None:
+@pytest.mark.parametrize("kind", ["bare_engine", "StockEngine"])
+def test_the_engine_repeats_the_closed_loops_motion(tools: Any, kind: str) -> None:
     preset = ROOT / "configs" / "half_cheetah_vel" / "maml_trpo.yaml"
     size = {"tasks.tasks_per_iteration": 3, "tasks.episodes_per_task": 2, "run.threads": 2}
     experiment, sampler = tools.make_experiment(load_config(preset, size), horizon=20)
     closed_loop = tools.ClosedLoop(experiment, sampler)
     episodes = tools.record_episodes(sampler, closed_loop.rate)
-    engine = tools.BareEngine(experiment.family, 6, threads=2, persistent=persistent)
+    engine = getattr(tools, kind)(experiment.family, 6, 2)
     assert engine.rate(episodes) > 0
     for _ in range(2):
         seen = np.concatenate([env.engine.batch.qpos for env in sampler.envs])
