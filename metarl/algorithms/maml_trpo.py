@@ -1,6 +1,6 @@
 """MAML with TRPO as its outer optimiser (Finn et al. 2017; Schulman et al. 2015)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from metarl.algorithms.learner import Metrics
 from metarl.optimization import (
-    KroneckerPreconditioner,
     LinearMap,
     backtracking_line_search,
     conjugate_gradient,
@@ -22,9 +21,6 @@ from metarl.policies.distributions import Distribution
 from metarl.sampling import Batch, Sampler, Trajectories
 from metarl.validation import require
 from metarl.workers import Workers
-
-PRECONDITIONER_STRIDE = 8
-"""Every how many-th post-update sample the preconditioner sees."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +48,6 @@ class MAMLTRPOConfig:
     """Conjugate-gradient iterations, one Fisher product each."""
     cg_damping: float = 1e-5
     """Added to the diagonal of the Fisher matrix."""
-    preconditioner: Literal["none", "kronecker"] = "none"
-    """Of conjugate gradient; kronecker converges in far fewer products where the inputs have very
-    different scales (K-FAC of the post-update policies, Martens & Grosse 2015)."""
     line_search_steps: int = 15
     """Tries of the backtracking line search."""
     line_search_decay: float = 0.8
@@ -214,9 +207,7 @@ class MAMLTRPO:
         config = self.config
         old_loss, gradient, old = self.meta_gradient(pre, post)
         fisher = self.fisher_product(pre, post)
-        direction, fisher_direction = conjugate_gradient(
-            fisher, gradient, config.cg_iterations, preconditioner=self._preconditioner(pre, post)
-        )
+        direction, fisher_direction = conjugate_gradient(fisher, gradient, config.cg_iterations)
         # The largest step with a quadratic KL of max_kl: beta = sqrt(2 max_kl / s^T F s).
         curvature = direction.dot(fisher_direction)
         step = torch.sqrt(2.0 * config.max_kl / curvature) * direction
@@ -301,25 +292,6 @@ class MAMLTRPO:
         pieces = self.workers.map(linearize, self._chunks(tasks))
         return FisherProduct(pieces, self.parameters, config.cg_damping, self.workers)
 
-    def _preconditioner(self, pre: Sequence[Batch], post: Batch) -> KroneckerPreconditioner | None:
-        """K-FAC of the post-update policies; the inner step's own derivative is left out of it."""
-        if self.config.preconditioner == "none":
-            return None
-        samples = post.every(PRECONDITIONER_STRIDE)
-
-        def factors(chunk: slice) -> list[tuple[Tensor, Tensor]]:
-            policies = self._adapted(self.parameters, pre, chunk, create_graph=False)
-            observations = samples.observations[chunk]
-            with torch.no_grad():
-                roots = self.policy.distribution(policies, observations).fisher_roots()
-                weights = samples.weights[chunk] / len(post)
-                return self.policy.network.kronecker_factors(policies, observations, roots, weights)
-
-        pieces = self.workers.map(factors, self._chunks(len(post)))
-        layers = zip(*pieces, strict=True)
-        summed = [(_total(a for a, _ in layer), _total(g for _, g in layer)) for layer in layers]
-        return KroneckerPreconditioner(summed, self.parameters)
-
     def _post_update(
         self,
         parameters: Parameters,
@@ -397,7 +369,3 @@ class FisherProduct:
 
         total = torch.stack(self._workers.map(product, self._pieces)).sum(dim=0)
         return total + self._damping * vector
-
-
-def _total(matrices: Iterable[Tensor]) -> Tensor:
-    return torch.stack(list(matrices)).sum(dim=0)

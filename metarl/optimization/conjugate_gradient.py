@@ -11,7 +11,6 @@ def conjugate_gradient(
     target: Tensor,
     iterations: int = 10,
     tolerance: float = 1e-10,
-    preconditioner: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Approximate solution x of A x = b after at most `iterations` products (Hestenes & Stiefel).
 
@@ -20,14 +19,11 @@ def conjugate_gradient(
     Args:
         product: v -> A v.
         target: b `[P]`.
-        tolerance: stop when r^T M^-1 r, with r = b - A x, falls below it times its first value.
-        preconditioner: v -> M^-1 v for a symmetric positive definite M near A; None: identity.
+        tolerance: stop when |b - A x|^2 falls below it times |b|^2.
     """
-    precondition = preconditioner or (lambda vector: vector)
     solution = torch.zeros_like(target)
-    residual = target.clone()
-    direction = preconditioned = precondition(residual)
-    squared_norm = residual.dot(preconditioned)
+    residual = direction = target
+    squared_norm = residual.dot(residual)
     enough = tolerance * squared_norm
     for _ in range(iterations):
         if squared_norm <= enough:
@@ -36,8 +32,7 @@ def conjugate_gradient(
         step = squared_norm / direction.dot(image)
         solution = solution + step * direction
         residual = residual - step * image
-        preconditioned = precondition(residual)
-        next_squared_norm = residual.dot(preconditioned)
-        direction = preconditioned + (next_squared_norm / squared_norm) * direction
+        next_squared_norm = residual.dot(residual)
+        direction = residual + (next_squared_norm / squared_norm) * direction
         squared_norm = next_squared_norm
     return solution, target - residual

@@ -36,11 +36,6 @@ class Distribution(Protocol):
         """
         ...
 
-    def fisher_roots(self) -> list[Tensor]:
-        """Tensors `[..., B, out]` whose outer products add up to the Fisher matrix of the network's
-        outputs (not of parameters that all observations share)."""
-        ...
-
     def detach(self) -> Self:
         """The same distributions, cut from the graph."""
         ...
@@ -75,12 +70,6 @@ class Gaussian(NamedTuple):
         total = weights.sum(dim=-1)[..., None, None]
         return Gaussian(mean, 2.0 * total * tangent.log_std)
 
-    def fisher_roots(self) -> list[Tensor]:
-        # F = diag(1 / sigma^2) = sum_a (e_a / sigma_a) (e_a / sigma_a)^T
-        scaled = torch.exp(-self.log_std).expand_as(self.mean)
-        units = torch.eye(self.mean.shape[-1], dtype=self.mean.dtype, device=self.mean.device)
-        return [scaled * unit for unit in units]
-
     def detach(self) -> "Gaussian":
         return Gaussian(self.mean.detach(), self.log_std.detach())
 
@@ -109,16 +98,6 @@ class Categorical(NamedTuple):
         expectation = (probabilities * tangent.logits).sum(dim=-1, keepdim=True)
         product = probabilities * (tangent.logits - expectation)
         return Categorical(product * weights.unsqueeze(-1))
-
-    def fisher_roots(self) -> list[Tensor]:
-        # F = diag(p) - p p^T = sum_c p_c (e_c - p) (e_c - p)^T
-        probabilities = self.logits.softmax(dim=-1)
-        classes = self.logits.shape[-1]
-        units = torch.eye(classes, dtype=self.logits.dtype, device=self.logits.device)
-        return [
-            probabilities[..., [index]].sqrt() * (units[index] - probabilities)
-            for index in range(classes)
-        ]
 
     def detach(self) -> "Categorical":
         return Categorical(self.logits.detach())
