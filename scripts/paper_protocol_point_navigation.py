@@ -8,14 +8,16 @@ sampler) differs from our protocol in what it calls a batch and a return:
 - its 40 goals are numpy's, seed 1, uniform in the square;
 - an adaptation step uses 4 000 transitions, not 20 episodes: 40 environments run side by side, each
   starts anew when its episode ends, and sampling stops when the completed episodes hold 4 000;
-- the return is the mean over the completed episodes, so a goal that is reached in 5 steps counts
+- the return is the mean over these completed episodes, so a goal that is reached in 5 steps counts
   many short episodes, and an episode that is still running at the end counts nothing.
 
 Step sizes are those of the run's configuration (the paper's 0.1, then 0.05).
 """
 
 import argparse
+import csv
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -97,14 +99,22 @@ def main() -> int:
     )
     parser.add_argument("run", nargs="+", help="run folders of PointNavigation-v0 with MAML-TRPO")
     parser.add_argument("--steps", type=int, default=3, help="adaptation steps (default: 3)")
+    parser.add_argument("--csv", metavar="FILE", help="write the returns of every task there")
     options = parser.parse_args()
+    points = [f"{step} steps" for step in range(options.steps + 1)]
+    rows: list[list[object]] = [["run", "mean over", "task", *points]]
     table = Table(title="mean return after adaptation, the paper's 40 goals")
-    for heading in ("run", "mean over", *(f"{step} steps" for step in range(options.steps + 1))):
-        table.add_column(heading, justify="left" if heading in ("run", "mean over") else "right")
+    for heading in ("run", "mean over", *points):
+        table.add_column(heading, justify="right" if heading in points else "left")
     for path in options.run:
         theirs, ours = evaluate(RunFolder.open(path), options.steps)
-        for label, values in (("completed episodes (the paper)", theirs), ("all episodes", ours)):
-            table.add_row(path, label, *(f"{value:.2f}" for value in values.mean(axis=0)))
+        for label, values in (("completed episodes", theirs), ("all episodes", ours)):
+            name = Path(path).resolve().name
+            table.add_row(name, label, *(f"{value:.2f}" for value in values.mean(axis=0)))
+            rows += [[name, label, task, *row] for task, row in enumerate(values)]
+    if options.csv:
+        with open(options.csv, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
     Console().print(table)
     return 0
 
