@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
+import numpy as np
 from benchmark_tools import SEED, fastest, profiler, silenced
 
 
@@ -45,7 +46,7 @@ QUICK = Scale(
 
 
 class Peer(contextlib.AbstractContextManager["Peer"]):
-    """Another vector environment, with random actions drawn beforehand."""
+    """Another vector environment, with actions drawn beforehand: random ones until `act_as`."""
 
     def __init__(self, name: str, env: Any, size: int, scale: Scale):
         self.label = f"{name}, {size} environments"
@@ -54,6 +55,14 @@ class Peer(contextlib.AbstractContextManager["Peer"]):
         space.seed(SEED)
         self._actions = [space.sample() for _ in range(scale.horizon)]
         env.reset()
+
+    def act_as(self, controls: Sequence[np.ndarray]) -> None:
+        """Take other actions `[n, A]` in each time step: environment i those of row i modulo n.
+
+        What a physics step costs depends on the motion, so a fair comparison has the same one.
+        """
+        rows = np.arange(self.size) % len(controls[0])
+        self._actions = [values[rows].astype(np.float32) for values in controls]
 
     def rate(self) -> float:
         """Environment steps/s within episodes of our horizon; resets are not timed."""

@@ -7,7 +7,7 @@ On the half-cheetah preset (configs/half_cheetah_vel/maml_trpo.yaml), in environ
                                settings that make it fastest
   over_gymnasium_sync          the same rollouts against Gymnasium's SyncVectorEnv,
   over_gymnasium_async         its AsyncVectorEnv, and
-  over_envpool                 EnvPool (null where it is not installed), with random actions
+  over_envpool                 EnvPool (null where it is not installed), with the same actions
   meta_iteration_over_physics  seconds of one meta-iteration, per second of its physics alone
   peak_memory_gib              most memory that a process of two meta-iterations held
 
@@ -138,6 +138,8 @@ def _prepare(config: Config, scale: Scale, threads: int, stack: ExitStack) -> li
     meta_iteration = MetaIteration(experiment, sampler)
     episodes = record_episodes(sampler, closed_loop.rate)
     meta_episodes = record_episodes(sampler, meta_iteration.rate)
+    for peer in present.values():
+        peer.act_as(episodes[0].controls)
     simulations = len(episodes[0].qpos)
     engine = bare_engine(experiment.family, simulations, threads)
     stock = StockEngine(experiment.family, simulations, threads)

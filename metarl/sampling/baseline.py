@@ -18,19 +18,23 @@ class LinearFeatureBaseline:
     @staticmethod
     def features(observations: Tensor) -> Tensor:
         """Features `[K, N, T, 2 O + 4]` float64 of observations `[K, N, T, O]`."""
-        tasks, episodes, steps, _ = observations.shape
-        clipped = observations.double().clamp(-10.0, 10.0)
+        tasks, episodes, steps, size = observations.shape
         time = torch.arange(steps, dtype=torch.float64, device=observations.device) / 100.0
         powers = torch.stack([time, time**2, time**3, torch.ones_like(time)], dim=-1)
-        powers = powers.expand(tasks, episodes, steps, 4)
-        return torch.cat([clipped, clipped.square(), powers], dim=-1)
+        features = powers.new_empty(tasks, episodes, steps, 2 * size + 4)
+        features[..., :size] = observations.clamp(-10.0, 10.0)
+        torch.square(features[..., :size], out=features[..., size : 2 * size])
+        features[..., 2 * size :] = powers
+        return features
 
     def fit_predict(self, observations: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
         """Values `[K, N, T]` float64 of a fit to the discounted returns `[K, N, T]` where masked.
 
         Raises FloatingPointError when no ridge gives a finite solution.
         """
-        features = self.features(observations) * mask.unsqueeze(-1)
+        features = self.features(observations)
+        if not mask.all():
+            features *= mask.unsqueeze(-1)
         rows = features.flatten(1, 2)
         gram = rows.mT @ rows
         moment = rows.mT @ (returns.double() * mask).flatten(1).unsqueeze(-1)
