@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from metarl.errors import UserError
 from metarl.sampling.trajectories import Trajectories
 
 CONSTANT = 1e-6
@@ -33,9 +34,15 @@ class ObservationNormalizer:
     def measure(self, trajectories: Trajectories) -> None:
         """Take mean and standard deviation of the observations in all valid time steps.
 
-        The trajectories must hold observations as the environment gives them.
+        The trajectories must hold observations as the environment gives them. Raises UserError
+        when no time step is valid.
         """
         seen = trajectories.observations[trajectories.mask].double()
+        if not len(seen):
+            raise UserError(
+                "no observation to normalise by: every episode of the initial policy failed in its "
+                "first step; check the family, or set policy.normalize_observations to false"
+            )
         std = seen.std(dim=0, correction=0)
         self.mean = seen.mean(dim=0).float()
         self.std = torch.where(std > CONSTANT, std, 1.0).float()

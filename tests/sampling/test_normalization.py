@@ -1,7 +1,9 @@
 """Normalised observations."""
 
+import pytest
 import torch
 
+from metarl.errors import UserError
 from metarl.sampling import ObservationNormalizer, Trajectories
 
 
@@ -27,6 +29,11 @@ def test_mean_and_standard_deviation_are_those_of_the_valid_time_steps():
     std = (26 / 3) ** 0.5
     expected = torch.tensor([[(9 - 4) / std, 9 - 7]])  # the second never varied: shifted only
     torch.testing.assert_close(normalizer(torch.tensor([[9.0, 9.0]])), expected)
+
+
+def test_nothing_to_measure_is_refused():
+    with pytest.raises(UserError, match=r"^no observation to normalise by: .*set policy\."):
+        ObservationNormalizer(1).measure(trajectories(torch.zeros(2, 1), [False, False]))
 
 
 def test_before_it_measured_it_changes_nothing():
