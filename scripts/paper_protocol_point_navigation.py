@@ -87,6 +87,8 @@ def evaluate(run: RunFolder, steps: int) -> tuple[np.ndarray, np.ndarray]:
         returns = trajectories.episode_returns.double()
         theirs.append((returns * chosen).sum(dim=1) / chosen.sum(dim=1))
         ours.append(returns.mean(dim=1))
+        if step == steps:
+            break
         batch = learner.prepare(keep(trajectories, chosen), policies)
         policies = learner.adapt_in_chunks(policies, batch, rates[min(step, len(rates) - 1)])
     return torch.stack(theirs, dim=1).numpy(), torch.stack(ours, dim=1).numpy()
@@ -101,6 +103,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=3, help="adaptation steps (default: 3)")
     parser.add_argument("--csv", metavar="FILE", help="write the returns of every task there")
     options = parser.parse_args()
+    if options.steps < 0:
+        parser.error(f"argument --steps: must not be negative, got {options.steps}")
     points = [f"{step} steps" for step in range(options.steps + 1)]
     rows: list[list[object]] = [["run", "mean over", "task", *points]]
     table = Table(title="mean return after adaptation, the paper's 40 goals")

@@ -301,19 +301,13 @@ class MAMLTRPO:
         create_graph: bool,
     ) -> Any:
         """Action distributions of the adapted policies at the post-update observations."""
-        policies = self._adapted(parameters, pre, chunk, create_graph)
-        with torch.set_grad_enabled(create_graph):
-            return self.policy.distribution(policies, post.observations[chunk])
-
-    def _adapted(
-        self, parameters: Parameters, pre: Sequence[Batch], chunk: slice, create_graph: bool
-    ) -> Parameters:
-        """Stacked parameters of a chunk's tasks after the inner steps."""
-        policies = stack(parameters, chunk.stop - chunk.start)
+        observations = post.observations[chunk]
+        policies = stack(parameters, len(observations))
         for batch in pre:
             rate = self.config.inner_learning_rate
             policies = self.adapt(policies, batch[chunk], rate, create_graph)
-        return policies
+        with torch.set_grad_enabled(create_graph):
+            return self.policy.distribution(policies, observations)
 
     @staticmethod
     def _surrogate(new: Distribution, samples: Batch) -> Tensor:
