@@ -17,6 +17,7 @@ Step sizes are those of the run's configuration (the paper's 0.1, then 0.05).
 import argparse
 import csv
 import dataclasses
+import io
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from torch import Tensor
 from metarl.algorithms.maml_trpo import MAMLTRPO
 from metarl.cli import exit_with
 from metarl.config import load_config
+from metarl.files import write_text_atomically
 from metarl.policies import stack
 from metarl.sampling import Trajectories
 from metarl.tasks import Tasks
@@ -116,10 +118,11 @@ def main() -> int:
             name = Path(path).resolve().name
             table.add_row(name, label, *(f"{value:.2f}" for value in values.mean(axis=0)))
             rows += [[name, label, task, *row] for task, row in enumerate(values)]
-    if options.csv:
-        with open(options.csv, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows)
     Console().print(table)
+    if options.csv:
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        write_text_atomically(options.csv, text.getvalue())
     return 0
 
 
