@@ -37,6 +37,8 @@ class TasksConfig:
 
     family: str
     """Name of the task family, e.g. PointNavigation-v0; `metarl list` shows them all."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What the family's constructor takes, e.g. {arms: 10} for a bandit."""
     tasks_per_iteration: int = 20
     """Tasks in one meta-batch (K)."""
     episodes_per_task: int = 20

@@ -78,7 +78,7 @@ def build(
 
     Args:
         cls: the dataclass; fields annotated with bool, int, float, str, Literal, `tuple[T, ...]`,
-            `T | None` or a dataclass.
+            `dict[str, Any]` (free keys), `T | None` or a dataclass.
         mapping: the values, as YAML gives them (or `Text`); fields with a default may be absent.
         key: the dotted key of the mapping itself, empty for the outermost.
         replaced_types: types to use instead of the annotations of these fields.
@@ -129,6 +129,8 @@ def convert(annotation: Any, value: object, key: str) -> Any:
         return _convert_choice(get_args(annotation), value, key)
     if origin is tuple:
         return _convert_tuple(get_args(annotation), value, key)
+    if origin is dict:
+        return _convert_options(value, key)
     if origin in (Union, types.UnionType):
         return _convert_optional(annotation, value, key)
     return _convert_scalar(annotation, value, key)
@@ -166,6 +168,21 @@ def _convert_tuple(items: tuple[Any, ...], value: object, key: str) -> tuple[Any
     if not isinstance(value, list | tuple):
         raise InvalidValue(key, f"must be a list, such as [a, b], got {_shown(value)}")
     return tuple(convert(items[0], item, f"{key}[{index}]") for index, item in enumerate(value))
+
+
+def _convert_options(value: object, key: str) -> dict[str, Any]:
+    """Free keys with single values: what they may be, their reader knows."""
+    if not isinstance(value, Mapping):
+        raise InvalidValue(key, f"must be a mapping of keys to values, got {_shown(value)}")
+    options: dict[str, Any] = {}
+    for name, item in value.items():
+        if isinstance(item, Text):
+            item = _read_text(object, item)
+        if not isinstance(item, bool | int | float | str):
+            message = f"must be a number, text, true or false, got {_shown(item)}"
+            raise InvalidValue(dotted(key, name), message)
+        options[str(name)] = item
+    return options
 
 
 def _convert_optional(annotation: Any, value: object, key: str) -> Any:

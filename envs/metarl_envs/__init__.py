@@ -1,5 +1,1 @@
-"""The built-in task families; importing this package registers them."""
-
-from metarl_envs import half_cheetah, point
-
-__all__ = ["half_cheetah", "point"]
+"""The built-in task families, one module per robot or world; `metarl_envs.families` has them all."""

@@ -36,6 +36,14 @@ class Engine(Protocol):
         """One time step of environments `ids` (None: all); `actions` and results hold n rows."""
         ...
 
+    def copy_state(self, source: int) -> Tensor:
+        """Put all environments into the state of one, each keeping its task; observations of all.
+
+        For comparing tasks under equal state. An engine that cannot copy states starts episodes
+        from equal random numbers instead.
+        """
+        ...
+
 
 class SimulatedFamily(TaskDistribution):
     """A family that some engine can step."""

@@ -87,6 +87,11 @@ class MujocoFamily(SimulatedFamily):
     disabled: ClassVar[tuple[str, ...]] = ("island", "midphase")
     """Stages of the engine to skip, by the names of MuJoCo's disable flags. These two pay in large
     scenes; a single robot moves the same without them, bit for bit, a tenth faster."""
+    timestep: ClassVar[float | None] = None
+    """Seconds of a physics step; None: as in the robot's file."""
+    contact_forces: ClassVar[bool] = False
+    """Compute `cfrc_ext`, the contact forces on each body, at the new state, for families that list
+    it in `fields`; MuJoCo leaves it at zero unless it is asked to."""
     set_const: ClassVar[bool] = True
     """Derive MuJoCo's constants (inverse inertias, ...) anew after `physics` changed the body."""
 
@@ -107,6 +112,10 @@ class MujocoFamily(SimulatedFamily):
     @abstractmethod
     def reset(self, random: TaskStreams, tasks: Tasks) -> tuple[Tensor, Tensor]:
         """Initial positions `[n, nq]` and velocities `[n, nv]`, float64."""
+
+    def control(self, action: Tensor, tasks: Tasks) -> Tensor:
+        """Controls `[n, nu]` of the actuators; the action itself unless overridden."""
+        return action
 
     def physics(self, nominal: "NominalModel", tasks: Tasks) -> Mapping[str, Tensor]:
         """Model fields of each simulation, `{field: [n, ...]}`, computed from the nominal model.
@@ -135,6 +144,13 @@ class MujocoFamily(SimulatedFamily):
         for name, (kind, body) in self.sensors.items():
             kind_id = getattr(mujoco.mjtSensor, f"mjSENS_{kind.upper()}")
             spec.add_sensor(name=name, type=kind_id, objtype=mujoco.mjtObj.mjOBJ_BODY, objname=body)
+        if self.contact_forces:
+            # MuJoCo computes cfrc_ext where, and only where, a sensor of accelerations needs it.
+            body = spec.bodies[1].name
+            kind_id = mujoco.mjtSensor.mjSENS_FRAMELINACC
+            spec.add_sensor(type=kind_id, objtype=mujoco.mjtObj.mjOBJ_BODY, objname=body)
+        if self.timestep is not None:
+            spec.option.timestep = self.timestep
         # The attribute `settotalmass` is deprecated and warns on every load; the function that
         # replaces it gives the same model, bit for bit.
         total_mass = spec.compiler.settotalmass
@@ -189,15 +205,14 @@ class MujocoEngine:
     def __init__(self, family: MujocoFamily, environments: int, threads: int):
         self.family = family
         set_profiling(False)
-        refresh = family.refresh_fields or bool(family.sensors)
+        refresh = family.refresh_fields or bool(family.sensors) or family.contact_forces
         # With one MjData for each simulation, the fields that are refreshed at the end of a step
         # are where the next step continues, and so cost nothing; else sharing one is faster.
         self.batch = Batch(family.model, environments, threads, persistent=refresh)
         fields = (*family.fields, "sensordata") if family.sensors else family.fields
         self._views = {name: self.batch.bind(name) for name in fields}
         self._sensors = {name: _slice_of(family.model.sensor(name)) for name in family.sensors}
-        stage = mujoco.mjtStage.mjSTAGE_VEL if refresh else mujoco.mjtStage.mjSTAGE_NONE
-        self._stage = stage.value
+        self._stage = _stage_after_step(family, refresh).value
         self._expanded: set[str] = set()
         self._tasks: Tasks
         self._state: MujocoState
@@ -239,13 +254,19 @@ class MujocoEngine:
 
     def step(self, actions: Tensor, ids: Tensor | None) -> StepResult:
         before = self._state
-        self.batch.ctrl = actions.numpy()
+        self.batch.ctrl = self.family.control(actions, self._tasks).numpy()
         errors = self._advance(None if ids is None else ids.numpy())
         after = self._state = self._read()
         observation = self.family.observation(after, self._tasks)
         reward = self.family.reward(before, after, actions, self._tasks)
         terminated = self.family.terminated(after, self._tasks)
         return StepResult(observation, reward, terminated, errors | self._diverged(reward))
+
+    def copy_state(self, source: int) -> Tensor:
+        self.batch.state[...] = self.batch.state[source].copy()
+        self.batch.forward()
+        self._state = self._read()
+        return self.family.observation(self._state, self._tasks)
 
     def _advance(self, ids: np.ndarray | None) -> Tensor:
         """Step the physics; bool `[n]`, the simulations in which the engine raised an error."""
@@ -270,6 +291,13 @@ class MujocoEngine:
     def _read(self) -> MujocoState:
         fields = {name: torch.from_numpy(view.copy()) for name, view in self._views.items()}
         return MujocoState(fields, self._sensors)
+
+
+def _stage_after_step(family: MujocoFamily, refresh: bool) -> mujoco.mjtStage:
+    """The stages of the forward computation to do at the new state."""
+    if family.contact_forces:
+        return mujoco.mjtStage.mjSTAGE_ACC
+    return mujoco.mjtStage.mjSTAGE_VEL if refresh else mujoco.mjtStage.mjSTAGE_NONE
 
 
 def _slice_of(sensor: Any) -> slice:

@@ -77,6 +77,11 @@ class TensorEngine:
         observation = family.observation(after, tasks).clone()
         return StepResult(observation, reward, family.terminated(after, tasks), failed)
 
+    def copy_state(self, source: int) -> Tensor:
+        assert self._state is not None, "reset before copy_state"
+        self._state = self._state[source].expand_as(self._state).clone()
+        return self.family.observation(self._state, self._tasks).clone()
+
 
 def _all_finite(state: Tensor) -> Tensor:
     return torch.isfinite(state).flatten(1).all(dim=1)

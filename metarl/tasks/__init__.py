@@ -3,7 +3,11 @@
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.parameters import (
     Choice,
+    Dirichlet,
+    ElementwiseChoice,
     LogUniform,
+    Normal,
+    OneHot,
     Parameter,
     Uniform,
     UniformDisc,
@@ -15,7 +19,11 @@ from metarl.tasks.tasks import Tasks
 
 __all__ = [
     "Choice",
+    "Dirichlet",
+    "ElementwiseChoice",
     "LogUniform",
+    "Normal",
+    "OneHot",
     "Parameter",
     "TaskDistribution",
     "TaskStreams",

@@ -28,8 +28,16 @@ class TaskDistribution(ABC):
 
     name: str = "unregistered"
     parameters: ClassVar[Mapping[str, Parameter]] = {}
+    validation_parameters: ClassVar[Mapping[str, Parameter]] = {}
+    """Ranges of the validation list; parameters not named here keep their training range."""
+    test_parameters: ClassVar[Mapping[str, Parameter]] = {}
+    """Ranges of the test list, likewise."""
     ood_parameters: ClassVar[Mapping[str, Parameter]] = {}
-    """Ranges outside training; parameters not named here keep their training range."""
+    """Ranges of the list outside training, likewise."""
+    visible_parameters: ClassVar[tuple[str, ...]] = ()
+    """Parameters that the observation may show, as a broken sensor does; all others are hidden."""
+    robot: ClassVar[str] = ""
+    """The robot or world, by which families are grouped; by default the family's module."""
     horizon: int = 200
     """Time steps of an episode, T."""
     observation_space: gymnasium.spaces.Space
@@ -54,9 +62,7 @@ class TaskDistribution(ABC):
             raise UserError(
                 f"{self.name} has no ood split: no task lies outside its training range"
             )
-        parameters = dict(self.parameters)
-        if name == "ood":
-            parameters |= self.ood_parameters
+        parameters = {**self.parameters, **getattr(self, f"{name}_parameters")}
         return self._enumerate(parameters) or self._draw_list(name, parameters)
 
     def is_finite(self) -> bool:

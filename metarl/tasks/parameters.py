@@ -109,6 +109,115 @@ class Choice(Parameter):
 
 
 @dataclass(frozen=True)
+class ElementwiseChoice(Parameter):
+    """Every element of an array one of finitely many numbers, independent of the others.
+
+    For masks and signs: `ElementwiseChoice((0.0, 1.0), (17,), (0.2, 0.8))` keeps each of 17
+    elements with probability 0.8.
+    """
+
+    values: tuple[float, ...]
+    shape: tuple[int, ...] = ()
+    probabilities: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.shape or not self.values or len(self.values) != len(self.probabilities):
+            raise ValueError("an elementwise choice needs a shape, and a probability per value")
+        if min(self.probabilities) < 0 or abs(sum(self.probabilities) - 1.0) > 1e-9:
+            raise ValueError(f"probabilities must be >= 0 and sum to 1, got {self.probabilities}")
+
+    def draw(self, generator: np.random.Generator) -> np.ndarray:
+        return generator.choice(self.values, self.shape, p=self.probabilities)
+
+    def contains(self, value: np.ndarray) -> bool:
+        possible = [v for v, p in zip(self.values, self.probabilities, strict=True) if p > 0]
+        return bool(np.isin(value, possible).all())
+
+    def __str__(self) -> str:
+        return (
+            "{" + ", ".join(f"{value:g}" for value in self.values) + "}" + _shape_suffix(self.shape)
+        )
+
+
+@dataclass(frozen=True)
+class Normal(Parameter):
+    """Normal with this mean and standard deviation, elementwise and independent for a `shape`."""
+
+    mean: float
+    std: float
+    shape: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.mean) and 0 < self.std < math.inf):
+            raise ValueError(f"a normal needs a finite mean and std > 0, got {self}")
+
+    def draw(self, generator: np.random.Generator) -> np.ndarray:
+        return np.asarray(generator.normal(self.mean, self.std, self.shape))
+
+    def contains(self, value: np.ndarray) -> bool:
+        # Any number could be drawn; beyond seven standard deviations none ever is.
+        return bool(np.all(np.abs(value - self.mean) <= 7.0 * self.std))
+
+    def __str__(self) -> str:
+        return f"N({self.mean:g}, {self.std**2:g})" + _shape_suffix(self.shape)
+
+
+@dataclass(frozen=True)
+class Dirichlet(Parameter):
+    """Probability vectors of `size` numbers, symmetric Dirichlet, independent for each of `rows`.
+
+    `concentration` 1 is uniform over all such vectors. A value has shape `[*rows, size]`.
+    """
+
+    size: int
+    rows: tuple[int, ...] = ()
+    concentration: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.size < 2 or not 0 < self.concentration < math.inf:
+            raise ValueError(f"a Dirichlet needs size >= 2 and concentration > 0, got {self}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return (*self.rows, self.size)
+
+    def draw(self, generator: np.random.Generator) -> np.ndarray:
+        return generator.dirichlet(np.full(self.size, self.concentration), self.rows)
+
+    def contains(self, value: np.ndarray) -> bool:
+        # With a finite concentration, a probability of exactly zero has probability zero.
+        return bool(np.all(value > 0) and np.allclose(value.sum(axis=-1), 1.0))
+
+    def __str__(self) -> str:
+        return f"Dirichlet({self.concentration:g}) over {self.size}" + _shape_suffix(self.rows)
+
+
+@dataclass(frozen=True)
+class OneHot(Parameter):
+    """One of `size` things, as a vector of one 1 among 0s; independent for each of `rows`."""
+
+    size: int
+    rows: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.size < 2:
+            raise ValueError(f"one-hot vectors need size >= 2, got {self.size}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return (*self.rows, self.size)
+
+    def draw(self, generator: np.random.Generator) -> np.ndarray:
+        return np.eye(self.size)[generator.integers(self.size, size=self.rows)]
+
+    def contains(self, value: np.ndarray) -> bool:
+        return bool(np.isin(value, (0.0, 1.0)).all() and np.all(value.sum(axis=-1) == 1.0))
+
+    def __str__(self) -> str:
+        return f"one-hot over {self.size}" + _shape_suffix(self.rows)
+
+
+@dataclass(frozen=True)
 class UniformDisc(Parameter):
     """Uniform over the area between two circles around the origin: `[2]`, in units of `radius`."""
 

@@ -4,10 +4,13 @@ A package adds families by naming a module in the entry-point group `metarl.fami
 that module runs its `@register` lines. `metarl_envs` is the first such plugin.
 """
 
+import importlib
 import importlib.metadata
 import re
+import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from metarl.errors import UserError, nearest
@@ -45,7 +48,14 @@ def names() -> list[str]:
 
 
 def family_class(name: str) -> type[TaskDistribution]:
-    """The class of a family; UserError with the nearest known names for an unknown one."""
+    """The class of a family; UserError with the nearest known names for an unknown one.
+
+    `module:Name-v0` imports the module first, which may lie in the current folder.
+    """
+    module, colon, name_there = name.rpartition(":")
+    if colon:
+        _import_module(module)
+        name = name_there
     _discover_plugins()
     if name not in _families:
         raise UserError(f"unknown task family {name!r}; {nearest(name, _families)}")
@@ -57,8 +67,17 @@ def make(name: str, **options: Any) -> TaskDistribution:
     family = family_class(name)
     try:
         return family(**options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(f"{name} does not take these options: {error}") from error
+
+
+def _import_module(module: str) -> None:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # whatever the user's code raises
+        raise UserError(f"the module {module!r} cannot be imported: {error!r}") from error
 
 
 def _origin(family: type[TaskDistribution]) -> tuple[str, str]:

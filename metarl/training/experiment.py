@@ -38,7 +38,7 @@ class Experiment:
         torch.set_num_threads(1)
         threads = config.run.threads or usable_cpus()
         device = resolve_device(config.run.device)
-        family = make(config.tasks.family)
+        family = make(config.tasks.family, **config.tasks.options)
         if not isinstance(family, SimulatedFamily):
             raise UserError(f"{config.tasks.family} has no engine; derive it from one's family")
         policy = make_policy(
