@@ -43,33 +43,48 @@ class Job:
         return self.run.config_file.is_file()
 
 
-def find_presets(configs: Path, pattern: str) -> dict[str, Path]:
-    """Presets below the folders of `configs` that match `pattern`, by `FOLDER/NAME`."""
+def find_presets(configs: Path, pattern: str | Sequence[str]) -> dict[str, Path]:
+    """Presets below the folders of `configs` that match a pattern, by `FOLDER/NAME`."""
     paths = sorted(configs.glob("*/**/*.yaml"))
     names = {path.relative_to(configs).with_suffix("").as_posix(): path for path in paths}
-    return {name: path for name, path in names.items() if fnmatch.fnmatch(name, f"{pattern}/*")}
+    patterns = [f"{each}/*" for each in _as_list(pattern)]
+    return {
+        name: path
+        for name, path in names.items()
+        if any(fnmatch.fnmatch(name, each) for each in patterns)
+    }
 
 
 def launch(
-    configs: Path, pattern: str, description: str, arguments: Sequence[str] | None = None
+    configs: Path,
+    pattern: str | Sequence[str],
+    description: str,
+    arguments: Sequence[str] | None = None,
+    name: str | None = None,
 ) -> NoReturn:
     """The command line of a launcher; exits 0 when every run is trained and evaluated.
 
     Args:
         configs: folder of the presets, `configs/FOLDER/NAME.yaml`.
-        pattern: of the folders that belong to the launcher, e.g. `half_cheetah*`.
+        pattern: of the folders that belong to the launcher, e.g. `half_cheetah*`, or several.
         description: first line of the help.
         arguments: by default those of the process.
+        name: of the folder below `runs` that the runs go to; by default from the first pattern.
     """
     words = sys.argv[1:] if arguments is None else arguments
-    exit_with(lambda: _launch(find_presets(configs, pattern), pattern, description, words))
+    folder = name or _as_list(pattern)[0].rstrip("*_")
+    exit_with(lambda: _launch(find_presets(configs, pattern), folder, description, words))
+
+
+def _as_list(pattern: str | Sequence[str]) -> list[str]:
+    return [pattern] if isinstance(pattern, str) else list(pattern)
 
 
 def _launch(
-    presets: Mapping[str, Path], pattern: str, description: str, words: Sequence[str]
+    presets: Mapping[str, Path], folder: str, description: str, words: Sequence[str]
 ) -> int:
     plain, dotted = split_overrides(words)
-    options = _parser(pattern.rstrip("*_"), description).parse_args(plain)
+    options = _parser(folder, description).parse_args(plain)
     if options.list:
         print("\n".join(presets))
         return 0
