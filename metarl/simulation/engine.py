@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from typing import ClassVar, NamedTuple, Protocol
 
+import numpy as np
 from torch import Tensor
 
 from metarl.tasks import TaskDistribution, Tasks, TaskStreams
@@ -42,6 +43,17 @@ class Engine(Protocol):
         For comparing tasks under equal state. An engine that cannot copy states starts episodes
         from equal random numbers instead.
         """
+        ...
+
+    def frame(self, index: int, width: int, height: int) -> np.ndarray:
+        """A picture of one environment as it is now, uint8 `[height, width, 3]`, RGB.
+
+        An engine that draws in a size of its own may return that size.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what pictures needed; the engine is not used after that."""
         ...
 
 

@@ -1,30 +1,45 @@
 """MuJoCo robots: families on batched tensors, stepped by `mujoco.batch.Batch`.
 
-All contact with MuJoCo is in this file, but for the switch of its profiler.
+All contact with MuJoCo is in this file, but for its pictures (`camera`) and its profiler's switch.
 """
 
 # MuJoCo's compiled modules come without type stubs.
 # pyright: reportAttributeAccessIssue=false
 
 import math
+import os
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium
-import mujoco
 import numpy as np
 import torch
-from gymnasium.envs.mujoco import mujoco_env
-from mujoco.batch import Batch, SimulationError
 from torch import Tensor
 
 from metarl.errors import UserError
+
+try:
+    import mujoco
+except Exception as error:  # whatever PyOpenGL raises: MuJoCo imports what MUJOCO_GL names
+    if not os.environ.get("MUJOCO_GL"):
+        raise
+    raise UserError(
+        f"MuJoCo cannot be imported with MUJOCO_GL={os.environ['MUJOCO_GL']} ({error}); unset it "
+        "to have one chosen that works, or install libegl1 (egl) or libosmesa6 (osmesa)"
+    ) from error
+
+from gymnasium.envs.mujoco import mujoco_env
+from mujoco.batch import Batch, SimulationError
+
 from metarl.simulation.engine import Engine, SimulatedFamily, StepResult
 from metarl.simulation.profiling import set_profiling
 from metarl.tasks import Tasks, TaskStreams
+
+if TYPE_CHECKING:
+    from metarl.simulation.camera import MujocoCamera
 
 ASSETS = Path(mujoco_env.__file__).parent / "assets"
 """Gymnasium's own robot files."""
@@ -86,7 +101,8 @@ class MujocoFamily(SimulatedFamily):
     and qvel lag one physics step behind, as in MuJoCo itself. Sensors are always computed there."""
     disabled: ClassVar[tuple[str, ...]] = ("island", "midphase")
     """Stages of the engine to skip, by the names of MuJoCo's disable flags. These two pay in large
-    scenes; a single robot moves the same without them, bit for bit, a tenth faster."""
+    scenes; a single robot moves the same without them, a tenth faster: bit for bit, unless contacts
+    come in another order (test your robot)."""
     timestep: ClassVar[float | None] = None
     """Seconds of a physics step; None: as in the robot's file."""
     contact_forces: ClassVar[bool] = False
@@ -216,6 +232,7 @@ class MujocoEngine:
         self._expanded: set[str] = set()
         self._tasks: Tasks
         self._state: MujocoState
+        self._camera: MujocoCamera | None = None
 
     def set_tasks(self, tasks: Tasks) -> None:
         self._tasks = tasks
@@ -267,6 +284,21 @@ class MujocoEngine:
         self.batch.forward()
         self._state = self._read()
         return self.family.observation(self._state, self._tasks)
+
+    def frame(self, index: int, width: int, height: int) -> np.ndarray:
+        # Late: rare, and OpenGL is not on every machine.
+        from metarl.simulation.camera import MujocoCamera
+
+        model, data = self.batch.get_model(index), self.batch.get_data(index)
+        if self._camera is not None and self._camera.size != (width, height):
+            self.close()
+        self._camera = self._camera or MujocoCamera(model, width, height)
+        return self._camera.picture(model, data)
+
+    def close(self) -> None:
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
 
     def _advance(self, ids: np.ndarray | None) -> Tensor:
         """Step the physics; bool `[n]`, the simulations in which the engine raised an error."""

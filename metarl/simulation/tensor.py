@@ -1,12 +1,18 @@
 """Environments written as tensor functions: point robots, bandits, classic control."""
 
 from abc import abstractmethod
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from metarl.simulation.engine import Engine, SimulatedFamily, StepResult
+from metarl.simulation.render import draw_bars, draw_on_axes
 from metarl.tasks import Tasks, TaskStreams
+
+if TYPE_CHECKING:  # matplotlib takes long to import, and pictures are rare
+    from matplotlib.axes import Axes
 
 
 class TensorFamily(SimulatedFamily):
@@ -37,6 +43,18 @@ class TensorFamily(SimulatedFamily):
     def terminated(self, state: Tensor, tasks: Tasks) -> Tensor:
         """Whether the episode ends in this state, bool `[n]`; never unless overridden."""
         return torch.zeros(len(state), dtype=torch.bool, device=state.device)
+
+    def draw(self, axes: "Axes", state: Tensor, tasks: Tasks) -> None:
+        """Draw one environment on matplotlib `axes`; the observation as bars unless overridden.
+
+        Sets limits and aspect too, so that they stay the same from picture to picture.
+
+        Args:
+            axes: empty, with matplotlib's usual frame and ticks.
+            state: `[1, ...]`.
+            tasks: of one row.
+        """
+        draw_bars(axes, self.observation(state, tasks)[0].flatten().tolist())
 
     def make_engine(self, environments: int, threads: int) -> Engine:
         return TensorEngine(self)
@@ -81,6 +99,14 @@ class TensorEngine:
         assert self._state is not None, "reset before copy_state"
         self._state = self._state[source].expand_as(self._state).clone()
         return self.family.observation(self._state, self._tasks).clone()
+
+    def frame(self, index: int, width: int, height: int) -> np.ndarray:
+        assert self._state is not None, "reset before frame"
+        state, tasks = self._state[index].unsqueeze(0), self._tasks[index]
+        return draw_on_axes(lambda axes: self.family.draw(axes, state, tasks), width, height)
+
+    def close(self) -> None:
+        pass
 
 
 def _all_finite(state: Tensor) -> Tensor:

@@ -157,6 +157,10 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
             {"failed": result.failed.numpy()},
         )
 
+    def close_extras(self, **kwargs: Any) -> None:
+        """Free what pictures needed; Gymnasium's `close` calls this."""
+        self.engine.close()
+
     @property
     def _observation_dtype(self) -> torch.dtype:
         if isinstance(self.single_observation_space, gymnasium.spaces.Discrete):
