@@ -28,15 +28,11 @@ from torch import Tensor
 
 from metarl.algorithms.maml_trpo import MAMLTRPO
 from metarl.cli import exit_with
-from metarl.config import load_config
 from metarl.files import write_text_atomically
 from metarl.policies import stack
 from metarl.sampling import Trajectories
 from metarl.tasks import Tasks
-from metarl.training.checkpoints import Checkpoints
-from metarl.training.experiment import Experiment
-from metarl.training.run_folder import RunFolder
-from metarl.training.trainer import load_state
+from metarl.training.restore import open_run, restore
 
 GOALS = 40
 SLOTS = 40
@@ -69,13 +65,11 @@ def keep(trajectories: Trajectories, episodes: Tensor) -> Trajectories:
     return dataclasses.replace(trajectories, mask=mask)
 
 
-def evaluate(run: RunFolder, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def evaluate(path: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns `[tasks, steps + 1]` by the paper's code, and of the same episodes by ours."""
-    config = load_config(run.config_file)
-    experiment = Experiment.from_config(config)
-    _, state = Checkpoints(run.checkpoints).load_latest()
-    load_state(experiment, state, run)
-    learner = experiment.learner
+    run, experiment = open_run(path)
+    restore(experiment, run)
+    config, learner = experiment.config, experiment.learner
     assert isinstance(learner, MAMLTRPO)
     goals = np.random.RandomState(1).uniform(-0.5, 0.5, (GOALS, 2))
     sampler = experiment.sampler(GOALS, SLOTS * EPISODES_PER_SLOT)
@@ -113,7 +107,7 @@ def main() -> int:
     for heading in ("run", "mean over", *points):
         table.add_column(heading, justify="right" if heading in points else "left")
     for path in options.run:
-        theirs, ours = evaluate(RunFolder.open(path), options.steps)
+        theirs, ours = evaluate(path, options.steps)
         for label, values in (("completed episodes", theirs), ("all episodes", ours)):
             name = Path(path).resolve().name
             table.add_row(name, label, *(f"{value:.2f}" for value in values.mean(axis=0)))

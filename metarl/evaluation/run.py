@@ -4,15 +4,13 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from metarl.config import load_config
 from metarl.errors import UserError
 from metarl.evaluation.curves import AdaptationCurve
 from metarl.evaluation.evaluate import evaluate
-from metarl.training.checkpoints import Checkpoints
 from metarl.training.experiment import Experiment
 from metarl.training.metrics import log_evaluation
+from metarl.training.restore import open_run, restore
 from metarl.training.run_folder import RunFolder, collect_versions
-from metarl.training.trainer import load_state
 
 
 def evaluate_run(
@@ -29,13 +27,10 @@ def evaluate_run(
 
     Returns the curve and the path of its picture.
     """
-    run = RunFolder.open(path)
-    config = load_config(run.config_file, overrides)
-    experiment = Experiment.from_config(config)
-    settings = config.evaluation
+    run, experiment = open_run(path, overrides)
+    config, settings = experiment.config, experiment.config.evaluation
     _refuse_unfair(settings.split, experiment, run)
-    iteration, state = Checkpoints(run.checkpoints).load_latest()
-    load_state(experiment, state, run)
+    iteration, state = restore(experiment, run)
     sampler = experiment.sampler(settings.tasks, settings.episodes)
     curve = evaluate(experiment.learner, sampler, settings, on_step)
     details = {

@@ -5,11 +5,9 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
-from torch import Tensor
 
 from metarl.algorithms import Metrics
 from metarl.config import Config, EvaluationConfig, load_config, to_yaml
@@ -22,6 +20,7 @@ from metarl.training.experiment import Experiment
 from metarl.training.interrupts import StopRequest
 from metarl.training.metrics import MetricsLog
 from metarl.training.progress import Progress
+from metarl.training.restore import restore
 from metarl.training.run_folder import (
     RunFolder,
     check_versions,
@@ -198,31 +197,9 @@ class Trainer:
             # Killed before its first checkpoint: everything is as the seed makes it.
             self._begin()
             return 0
-        iteration, state = self.checkpoints.load_latest()
-        load_state(self.experiment, state, self.run)
+        iteration, state = restore(self.experiment, self.run)
         self._environment_steps = int(state["environment_steps"])
         return iteration
-
-
-def load_state(experiment: Experiment, state: dict[str, Any], run: RunFolder) -> None:
-    """Give an experiment what a checkpoint holds; UserError when it belongs to another one."""
-    try:
-        _check_shapes(state, experiment.state_dict())
-        experiment.load_state_dict(state)
-    except (KeyError, RuntimeError, TypeError) as error:
-        raise UserError(
-            f"the checkpoints in {run.checkpoints} do not fit {run.config_file} ({error}); "
-            "put back the config.yaml that the run started with"
-        ) from error
-
-
-def _check_shapes(saved: Any, own: Any, name: str = "") -> None:
-    """TypeError for a tensor of another shape, which a learner might take without noticing."""
-    if isinstance(saved, dict) and isinstance(own, dict):
-        for key in saved.keys() & own.keys():
-            _check_shapes(saved[key], own[key], f"{name}.{key}".lstrip("."))
-    elif isinstance(saved, Tensor) and isinstance(own, Tensor) and saved.shape != own.shape:
-        raise TypeError(f"{name} has shape {list(saved.shape)}, not {list(own.shape)}")
 
 
 def _without_output(config: Config) -> Config:
