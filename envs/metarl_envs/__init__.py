@@ -1,1 +1,1 @@
-"""The built-in task families, one module per robot or world; `metarl_envs.families` has them all."""
+"""The built-in task families, a module per robot or world; `metarl_envs.families` has all."""

@@ -1,4 +1,6 @@
-"""The half-cheetah: tasks that vary the reward."""
+"""The half-cheetah: tasks that vary the reward, the body or the world."""
+
+from collections.abc import Mapping
 
 import gymnasium
 import numpy as np
@@ -6,7 +8,16 @@ import torch
 from torch import Tensor
 
 from metarl.simulation import MujocoFamily, MujocoState
+from metarl.simulation.mujoco import NominalModel
 from metarl.tasks import Choice, Tasks, TaskStreams, Uniform, register
+from metarl_envs import rand_params
+from metarl_envs.dynamics import (
+    OOD_PARAMETERS,
+    DynamicsFamily,
+    dynamics_parameters,
+    half_masked,
+    masked,
+)
 
 CONTROL_COST = 0.05
 """Reward lost per squared unit of action."""
@@ -22,6 +33,7 @@ class HalfCheetah(MujocoFamily):
     Termination: never. Horizon 200.
     """
 
+    robot = "half-cheetah"
     xml = "half_cheetah.xml"
     frame_skip = 5
     horizon = 200
@@ -154,3 +166,84 @@ class HalfCheetahDirMAML(HalfCheetahMAML):
         self, before: MujocoState, after: MujocoState, action: Tensor, tasks: Tasks
     ) -> Tensor:
         return _direction_reward(self.forward_velocity(before, after), action, tasks)
+
+
+@register("HalfCheetahRandParams-v0")
+class HalfCheetahRandParams(HalfCheetah):
+    """Run forward with a body whose masses, inertias, damping and friction are unknown.
+
+    Observation, action, start, termination: see `HalfCheetah`. Horizon 200.
+    Reward: v - 0.05 |action|^2, with v the torso's mean velocity along x in m/s.
+    Task parameters: multipliers of the nominal body, elementwise and independent.
+        `mass_scale` [7], per body, `inertia_scale` [7, 3], per body and axis, and
+        `friction_scale` [9, 3], per geom and coefficient: 1.5^u with u ~ U[-3, 3], that is
+        log-uniform on [0.296296, 3.375]; `damping_scale` [6], per joint: 1.3^u, on
+        [0.455166, 2.197]. Out of distribution: damping_scale 1.3^U[3, 4] with
+        friction_scale 1.5^U[-4, -3], stiff joints on slippery ground.
+        MuJoCo's derived constants follow the body (mj_setConst).
+    Source: the multipliers of dennisl88/rand_param_envs base.py (log_scale_limit 3.0), which has no
+        half-cheetah of its own, with the reward of the MAML paper's forward direction.
+    """
+
+    parameters = rand_params.random_parameters(bodies=7, joints=6, geoms=9)
+    ood_parameters = rand_params.ood_parameters(joints=6, geoms=9)
+
+    def physics(self, nominal: NominalModel, tasks: Tasks) -> Mapping[str, Tensor]:
+        return rand_params.scaled_physics(nominal, tasks)
+
+    def reward(
+        self, before: MujocoState, after: MujocoState, action: Tensor, tasks: Tasks
+    ) -> Tensor:
+        cost = CONTROL_COST * action.square().sum(dim=1)
+        return self.forward_velocity(before, after) - cost
+
+
+@register("HalfCheetahDynamics-v0")
+class HalfCheetahDynamics(DynamicsFamily, HalfCheetah):
+    """Run forward as fast as possible while body, world and signals are changed.
+
+    Observation: see `HalfCheetah`; numbers that the task masks are 0.
+    Action, start, termination: see `HalfCheetah`; the motors get the action times `action_scale`.
+        Horizon 200.
+    Reward: v - 0.1 |applied action|^2, with v the torso's mean velocity along x in m/s.
+    Task parameters: multipliers of the nominal robot. `gravity` ~ log-uniform on [0.15, 2];
+        `friction` (all geoms) ~ log-uniform on [0.375, 1.5]; `torso_mass` (and inertia) ~
+        log-uniform on [0.5, 4]; `foot_size` (radius, and mass and inertia in proportion, of both
+        feet) ~ U[0.5, 1.5]; `observation_mask` [17], each 0 with probability 0.1, else 1, visible
+        as zeros in the observation; `action_scale` [6], each -1 (inverted) or 0 (masked) with
+        probability 0.1, else 1. Out of distribution: gravity U[2, 2.5], friction log-uniform on
+        [0.25, 0.375], torso_mass U[4, 5]. `named_tasks` are CSP's scenarios.
+    Source: CSP (Gaya et al. 2023), facebookresearch/salina, branch salina_cl,
+        salina_cl/scenarios/brax/halfcheetah.py, on Gymnasium's v5 body and reward.
+    """
+
+    feet = ("bfoot", "ffoot")
+    parameters = dynamics_parameters(observations=17, actions=6, largest_foot=1.5)
+    ood_parameters = OOD_PARAMETERS
+    named_tasks = {
+        "normal": {},
+        "tinyfoot": {"foot_size": 0.5},
+        "hugefoot": {"foot_size": 1.5},
+        "carry_stuff": {"torso_mass": 4.0},
+        "moon": {"gravity": 0.15},
+        "hugegravity": {"gravity": 1.5},
+        "rainfall": {"friction": 0.4},
+        "hugefriction": {"friction": 1.5},
+        "tinyfoot_moon": {"foot_size": 0.5, "gravity": 0.15},
+        "hugefoot_rainfall": {"foot_size": 1.5, "friction": 0.4},
+        "carry_stuff_hugegravity": {"torso_mass": 4.0, "gravity": 1.5},
+        "defective_module": {"observation_mask": half_masked(17)},
+        "inverted_actions": {"action_scale": -1.0},
+        "crippled_back_leg": {"action_scale": [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]},
+        "crippled_front_leg": {"action_scale": [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]},
+        **{f"gravity_{level / 5}": {"gravity": level / 5} for level in range(1, 11)},
+    }
+
+    def observation(self, state: MujocoState, tasks: Tasks) -> Tensor:
+        return masked(super().observation(state, tasks), tasks)
+
+    def reward(
+        self, before: MujocoState, after: MujocoState, action: Tensor, tasks: Tasks
+    ) -> Tensor:
+        applied = self.control(action, tasks)
+        return self.forward_velocity(before, after) - 0.1 * applied.square().sum(dim=1)

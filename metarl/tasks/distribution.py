@@ -27,12 +27,12 @@ class TaskDistribution(ABC):
     """
 
     name: str = "unregistered"
-    parameters: ClassVar[Mapping[str, Parameter]] = {}
-    validation_parameters: ClassVar[Mapping[str, Parameter]] = {}
+    parameters: Mapping[str, Parameter] = {}
+    validation_parameters: Mapping[str, Parameter] = {}
     """Ranges of the validation list; parameters not named here keep their training range."""
-    test_parameters: ClassVar[Mapping[str, Parameter]] = {}
+    test_parameters: Mapping[str, Parameter] = {}
     """Ranges of the test list, likewise."""
-    ood_parameters: ClassVar[Mapping[str, Parameter]] = {}
+    ood_parameters: Mapping[str, Parameter] = {}
     """Ranges of the list outside training, likewise."""
     visible_parameters: ClassVar[tuple[str, ...]] = ()
     """Parameters that the observation may show, as a broken sensor does; all others are hidden."""

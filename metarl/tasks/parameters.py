@@ -105,6 +105,8 @@ class Choice(Parameter):
         return list(self.values)
 
     def __str__(self) -> str:
+        if len(self.values) > 8:
+            return f"one of {len(self.values)} values"
         return "{" + ", ".join(str(value) for value in self.values) + "}"
 
 
