@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from metarl import gymnasium_ids
 from metarl.errors import UserError, nearest
 from metarl.tasks.distribution import TaskDistribution
 
@@ -25,7 +26,10 @@ _discovered = False
 
 
 def register(name: str) -> Callable[[type[Family]], type[Family]]:
-    """Class decorator that gives a family its name, e.g. `HalfCheetahVel-v0`."""
+    """Class decorator that gives a family its name, e.g. `HalfCheetahVel-v0`.
+
+    The family is then known to Gymnasium too, as `metarl/HalfCheetahVel-v0`.
+    """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*-v\d+", name):
         raise ValueError(f"a family's name looks like 'HalfCheetahVel-v0', got {name!r}")
 
@@ -36,6 +40,7 @@ def register(name: str) -> Callable[[type[Family]], type[Family]]:
             raise ValueError(f"{name} is registered already, by {known.__module__}")
         family.name = name
         _families[name] = family
+        gymnasium_ids.add(name)
         return family
 
     return add
