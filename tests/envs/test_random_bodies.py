@@ -175,7 +175,7 @@ def test_random_bodies_move_differently_and_stay_finite(name):
     env = TaskVectorEnv(family, 20, threads=2)
     env.reset(seed=0, options={"tasks": tasks})
     env.engine.copy_state(0)
-    action = np.tile(env.single_action_space.high, (20, 1))
+    action = np.tile(family.action_space.high, (20, 1))
     for _ in range(5):
         observation, *_, info = env.step(action)
         assert not info["failed"].any()
