@@ -1,5 +1,27 @@
 """All built-in families; importing this module registers them."""
 
-from metarl_envs import half_cheetah, point
+from metarl_envs import (
+    ant,
+    bandit,
+    grid_world,
+    half_cheetah,
+    hopper,
+    humanoid,
+    point,
+    swimmer,
+    tabular_mdp,
+    walker2d,
+)
 
-__all__ = ["half_cheetah", "point"]
+__all__ = [
+    "ant",
+    "bandit",
+    "grid_world",
+    "half_cheetah",
+    "hopper",
+    "humanoid",
+    "point",
+    "swimmer",
+    "tabular_mdp",
+    "walker2d",
+]
