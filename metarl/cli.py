@@ -1,4 +1,4 @@
-"""The command line: `metarl list`, `metarl train`, `metarl evaluate`."""
+"""The command line: `metarl list`, `metarl train`, `metarl evaluate`, `metarl render`."""
 
 import argparse
 import json
@@ -24,6 +24,15 @@ EVALUATE_EPILOG = """\
 Writes RUN/evaluation/SPLIT.json, .csv and .png, and prints the adaptation table.
 Options that are not given keep the values of the run's configuration. Learning rates per step:
   metarl evaluate RUN --evaluation.inner_learning_rates 0.1 0.05"""
+
+RENDER_EPILOG = """\
+Shows random actions, or with --run what a trained policy does after adapting to the task.
+Without --task and --split it is a fresh training task, another one for each seed.
+Needs no display: robots are drawn by EGL or OSMesa (MUJOCO_GL=egl|osmesa|glfw chooses).
+  metarl render HalfCheetahVel-v0 --task '{"velocity": 1.5}' --output random.gif
+  metarl render --run RUN --adaptation-step 1 --split test --index 3 --output adapted.gif
+Options of a family: --tasks.options.KEY VALUE; with --run: --evaluation.KEY VALUE.
+The last line printed is the file."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -114,7 +123,35 @@ def _parser() -> Parser:
     ):
         evaluate.add_argument(f"--{name}", type=int, metavar="N", help=text)
     evaluate.set_defaults(run=_evaluate, parser=evaluate)
+    _add_render(commands)
     return parser
+
+
+def _add_render(commands: Any) -> None:
+    render = commands.add_parser(
+        "render", help="one episode as an animated GIF", epilog=RENDER_EPILOG
+    )
+    render.add_argument("family", nargs="?", metavar="FAMILY", help="see `metarl list`")
+    render.add_argument("--output", required=True, metavar="FILE.gif", help="where to write it")
+    render.add_argument("--run", dest="folder", metavar="RUN", help="the policy of this run folder")
+    render.add_argument(
+        "--adaptation-step", type=int, metavar="N", help="steps it has adapted; default: 1"
+    )
+    task = render.add_mutually_exclusive_group()
+    task.add_argument("--task", metavar="JSON", help="parameters of the task")
+    task.add_argument(
+        "--split", choices=("test", "validation", "ood"), help="a task of this fixed list"
+    )
+    for name, text in (
+        ("index", "which task of the split, from 0; default: 0"),
+        ("seed", "seed of task, start and actions; default: 0, or the run's evaluation.seed"),
+        ("steps", "time steps at most; default: the horizon"),
+        ("fps", "time steps per second, 1 to 50; default: real time, or 10 without a time scale"),
+        ("width", "pixels; default: 480"),
+        ("height", "pixels, caption included; default: 360"),
+    ):
+        render.add_argument(f"--{name}", type=int, metavar="N", help=text)
+    render.set_defaults(run=_render, parser=render)
 
 
 def _list(options: argparse.Namespace, dotted: list[str]) -> int:
@@ -197,6 +234,59 @@ def _evaluate(options: argparse.Namespace, dotted: list[str]) -> int:
     Console().print(table(curve))
     print(picture)
     return 0
+
+
+def _render(options: argparse.Namespace, dotted: list[str]) -> int:
+    from rich.console import Console
+
+    from metarl.config import parse_overrides
+
+    overrides = parse_overrides(dotted)
+    if (options.folder or options.family) is None:
+        raise UserError("give a FAMILY or --run RUN; see `metarl render --help`")
+    if options.folder is None and options.adaptation_step is not None:
+        raise UserError("--adaptation-step needs a trained policy: give --run RUN too")
+    trained = ("evaluation.", "run.threads", "run.device")
+    _refuse(overrides, trained if options.folder else ("tasks.options.",))
+    console = Console(stderr=True)
+    with console.status("preparing") as status:
+        # Late, as everywhere: seconds of importing.
+        from metarl.evaluation.render import Film
+
+        given = {name: getattr(options, name) for name in ("width", "height", "fps", "steps")}
+        film = Film(
+            options.output,
+            on_step=lambda step: status.update(f"drawing: {step} time steps done"),
+            **{name: value for name, value in given.items() if value is not None},
+        )
+        if options.folder:
+            _render_trained(options, overrides, film)
+        else:
+            _render_random(options, overrides, film)
+    print(options.output)
+    return 0
+
+
+def _render_trained(options: argparse.Namespace, overrides: dict[str, object], film: Any) -> None:
+    from metarl.evaluation.render import choose_task, open_trained, render_trained
+
+    _add_shorthands(overrides, options, "evaluation", ("seed",))
+    experiment = open_trained(options.folder, options.family, overrides)
+    seed = experiment.config.evaluation.seed
+    task = choose_task(experiment.family, options.task, options.split, options.index, seed)
+    step = 1 if options.adaptation_step is None else options.adaptation_step
+    render_trained(experiment, task, film, step)
+
+
+def _render_random(options: argparse.Namespace, overrides: dict[str, object], film: Any) -> None:
+    from metarl.config import family_options
+    from metarl.evaluation.render import choose_task, render_random
+    from metarl.simulation.single_env import simulated_family
+
+    family = simulated_family(options.family, family_options(options.family, overrides))
+    seed = options.seed or 0
+    task = choose_task(family, options.task, options.split, options.index, seed)
+    render_random(family, task, film, seed)
 
 
 def _refuse(overrides: Any, allowed: tuple[str, ...]) -> None:

@@ -305,6 +305,16 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, object]:
     return overrides
 
 
+def family_options(family: str, overrides: Mapping[str, object]) -> dict[str, Any]:
+    """A family's options among overrides such as `tasks.options.arms`, as a preset gives them."""
+    prefix = "tasks.options."
+    given = {key.removeprefix(prefix): v for key, v in overrides.items() if key.startswith(prefix)}
+    try:
+        return build(TasksConfig, {"family": family, "options": given}, "tasks").options
+    except InvalidValue as error:
+        raise UserError(f"{COMMAND_LINE}: {error.key} {error.message}") from error
+
+
 def _take_values(remaining: list[str]) -> list[str]:
     words = []
     while remaining and not remaining[0].startswith("--"):

@@ -16,7 +16,14 @@ from metarl.errors import UserError
 
 TRACKING_CAMERA = "track"
 """The name that Gymnasium's robots give to the camera that follows them."""
-_PROBE = "from mujoco.{0} import GLContext; GLContext(8, 8).make_current()"
+_PROBE = """
+import mujoco
+from mujoco.{} import GLContext
+context = GLContext(8, 8)
+context.make_current()
+mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), 100)
+"""
+_LONGEST_REASON = 120
 _OFF = ("disable", "disabled", "off", "false", "0")
 _INSTALL = "install libegl1 and libgl1-mesa-dri, or libosmesa6, or run where there is a display"
 
@@ -126,5 +133,5 @@ def _problem_with(library: str) -> str | None:
     )
     if result.returncode == 0:
         return None
-    lines = result.stderr.split("\n")
-    return next((line for line in reversed(lines) if line.strip()), f"exit {result.returncode}")
+    lines = [line for line in result.stderr.split("\n") if line.strip()]
+    return lines[-1][:_LONGEST_REASON] if lines else f"exit {result.returncode}"

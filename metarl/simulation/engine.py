@@ -62,6 +62,8 @@ class SimulatedFamily(TaskDistribution):
 
     max_shards: ClassVar[int] = 1
     """Parts of a batch worth stepping side by side: 1 where Python is most of a step's work."""
+    rendering: bool = False
+    """Whether its environments are to be pictured: an engine may need to know as it makes them."""
 
     @abstractmethod
     def make_engine(self, environments: int, threads: int) -> Engine:
