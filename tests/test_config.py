@@ -92,6 +92,38 @@ run: {threads: null, output: "2024"}
     )
 
 
+def with_options(options: str) -> str:
+    return MINIMAL.replace("Point-v0", f"Point-v0, options: {options}")
+
+
+def test_options_of_the_family_are_read_and_written(tmp_path: Path) -> None:
+    config = load(tmp_path, with_options("{arms: 10, scale: 1.5, legacy: true, body: small}"))
+    expected = {"arms": 10, "scale": 1.5, "legacy": True, "body": "small"}
+    assert config.tasks.options == expected
+    assert load(tmp_path, MINIMAL).tasks.options == {}
+    assert load(tmp_path, to_yaml(config)) == config
+
+
+def test_one_option_may_be_overridden(tmp_path: Path) -> None:
+    text = with_options("{arms: 10, pulls: 100}")
+    changed = load(tmp_path, text, "--tasks.options.arms", "50")
+    assert changed.tasks.options == {"arms": 50, "pulls": 100}
+    added = load(tmp_path, MINIMAL, "--tasks.options.arms", "50")
+    assert added.tasks.options == {"arms": 50}
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("[10]", "x.yaml: tasks.options must be a mapping"),
+        ("{arms: null}", "x.yaml: tasks.options.arms must be a number, text, true or false, got N"),
+        ("{arms: [1, 2]}", "x.yaml: tasks.options.arms must be a number, text, true or false, got"),
+    ],
+)
+def test_options_of_another_kind_are_refused(tmp_path: Path, options: str, line: str) -> None:
+    assert refusal(tmp_path, with_options(options)).startswith(line)
+
+
 def test_an_integer_becomes_a_float_where_one_is_wanted(tmp_path: Path) -> None:
     assert type(load(tmp_path, MINIMAL + "policy: {initial_std: 2}").policy.initial_std) is float
 

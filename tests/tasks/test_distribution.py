@@ -155,6 +155,36 @@ def test_parameters_without_an_ood_range_keep_their_training_range():
     assert set(tasks["side"].tolist()) == {-1, 1}
 
 
+class OtherLists(TaskDistribution):
+    name = "OtherLists-v0"
+    parameters = {"angle": Choice([0.0, 1.0, 2.0]), "sparse": Choice([0.0])}
+    validation_parameters = {"angle": Uniform(3.0, 4.0), "sparse": Choice([1.0])}
+    test_parameters = {"sparse": Choice([1.0])}
+
+
+def test_validation_and_test_may_have_ranges_of_their_own():
+    family = OtherLists()
+    assert set(family.sample(0, 0, 50)["sparse"].tolist()) == {0.0}
+    validation = family.split("validation")
+    assert len(validation) == 40
+    assert bool(((validation["angle"] >= 3.0) & (validation["angle"] <= 4.0)).all())
+    assert set(validation["sparse"].tolist()) == {1.0}
+    # what the test list does not name keeps its training range, here all three values
+    assert family.split("test") == Tasks({"angle": [0.0, 1.0, 2.0], "sparse": [1.0] * 3})
+
+
+def test_a_family_may_choose_its_ranges_when_it_is_made():
+    class Sized(TaskDistribution):
+        name = "Sized-v0"
+
+        def __init__(self, size: int):
+            self.parameters = {"speed": Uniform(0.0, 1.0, (size,))}
+
+    assert Sized(3).sample(0, 0, 2)["speed"].shape == (2, 3)
+    assert Sized(4).split("test")["speed"].shape == (100, 4)
+    assert TaskDistribution.parameters == {}
+
+
 @pytest.mark.parametrize("name", FINITE)
 def test_a_family_without_an_ood_range_says_so(name):
     with pytest.raises(UserError, match=f"{name} has no ood split"):

@@ -158,3 +158,40 @@ def test_a_plugin_that_takes_a_known_name_is_reported(tmp_path: Path):
         "from metarl.tasks import names\nimport warnings\nnames()\n",
     )
     assert "PointNavigation-v0 is registered already" in done.stderr
+
+
+def test_a_module_may_be_named_before_the_family(tmp_path: Path):
+    (tmp_path / "my_tasks.py").write_text(PLUGIN.format(name="Mine-v0"))
+    done = _run(
+        tmp_path,
+        "from metarl.tasks import make, names\n"
+        "assert 'Mine-v0' not in names()\n"
+        "print(make('my_tasks:Mine-v0').name, make('Mine-v0').name)\n",
+    )
+    assert done.stdout.split() == ["Mine-v0", "Mine-v0"]
+
+
+def test_a_module_in_the_current_folder_is_found_by_an_installed_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # A command's path starts with the folder that it is installed in, not with the current one.
+    (tmp_path / "tasks_right_here.py").write_text(PLUGIN.format(name="Here-v0"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", str(tmp_path))])
+    monkeypatch.setattr(registry, "_families", dict(registry._families))
+    try:
+        assert make("tasks_right_here:Here-v0").name == "Here-v0"
+    finally:
+        sys.modules.pop("tasks_right_here", None)
+
+
+def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "broken_tasks.py").write_text("raise RuntimeError('no licence')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    with pytest.raises(UserError, match=r"'broken_tasks' cannot be imported: .*no licence"):
+        make("broken_tasks:Any-v0")
+    with pytest.raises(UserError, match=r"'absent_tasks' cannot be imported: ModuleNotFoundError"):
+        make("absent_tasks:Any-v0")
+    with pytest.raises(UserError, match="unknown task family 'Absent-v0'"):
+        make("metarl_envs.point:Absent-v0")
