@@ -130,6 +130,17 @@ class Episode:
     """Initial velocities `[n, nv]`."""
     controls: list[np.ndarray] = field(default_factory=list)
     """float64 `[n, nu]` of each time step, so that the bare engine converts nothing."""
+    ids: list[np.ndarray | None] = field(default_factory=list)
+    """The simulations whose episode had not ended in each time step; None: all."""
+    fields: dict[str, np.ndarray] = field(default_factory=dict)
+    """Model fields `[n, ...]` of the tasks."""
+    constants: bool = False
+    """Whether MuJoCo's constants are derived anew from these fields."""
+
+    @property
+    def steps(self) -> int:
+        """Environment steps taken."""
+        return sum(len(self.qpos) if ids is None else len(ids) for ids in self.ids)
 
 
 def record_episodes(sampler: Sampler, run: Callable[[], object]) -> list[Episode]:
@@ -149,11 +160,17 @@ def _recording(env: TaskVectorEnv) -> Iterator[list[Episode]]:
 
     def recording_reset(streams: TaskStreams, ids: Tensor | None) -> Tensor:
         observation = reset(streams, ids)
-        episodes.append(Episode(engine.batch.qpos.copy(), engine.batch.qvel.copy()))
+        family, batch = engine.family, engine.batch
+        fields = {n: batch.expand(n).copy() for n in family.physics(family.nominal, engine._tasks)}
+        constants = bool(fields) and family.set_const
+        start = batch.qpos.copy(), batch.qvel.copy()
+        episodes.append(Episode(*start, fields=fields, constants=constants))
         return observation
 
     def recording_step(actions: Tensor, ids: Tensor | None) -> Any:
-        episodes[-1].controls.append(actions.double().numpy())
+        control = engine.family.control(actions, engine._tasks)
+        episodes[-1].controls.append(control.double().numpy())
+        episodes[-1].ids.append(None if ids is None else ids.numpy().copy())
         return step(actions, ids)
 
     with (
@@ -165,11 +182,30 @@ def _recording(env: TaskVectorEnv) -> Iterator[list[Episode]]:
 
 def _side_by_side(parts: Sequence[Episode]) -> Episode:
     """One episode of all simulations, from those of consecutive parts of them."""
+    steps = max(len(part.controls) for part in parts)
+    for part in parts:  # one that ended early steps no simulation any more
+        missing = steps - len(part.controls)
+        part.controls.extend([part.controls[-1]] * missing)
+        part.ids.extend([np.empty(0, dtype=np.int64)] * missing)
     return Episode(
         np.concatenate([part.qpos for part in parts]),
         np.concatenate([part.qvel for part in parts]),
         [np.concatenate(v) for v in zip(*(part.controls for part in parts), strict=True)],
+        [_joined_ids(parts, step) for step in range(steps)],
+        {name: np.concatenate([part.fields[name] for part in parts]) for name in parts[0].fields},
+        parts[0].constants,
     )
+
+
+def _joined_ids(parts: Sequence[Episode], step: int) -> np.ndarray | None:
+    if all(part.ids[step] is None for part in parts):
+        return None
+    found, first = [], 0
+    for part in parts:
+        count, ids = len(part.qpos), part.ids[step]
+        found.append(first + (np.arange(count) if ids is None else ids))
+        first += count
+    return np.concatenate(found)
 
 
 class BareEngine:
@@ -189,20 +225,23 @@ class BareEngine:
     def rate(self, episodes: Sequence[Episode]) -> float:
         """Environment steps/s without resets: writing controls and stepping, nothing else."""
         seconds = sum(self._replay(episode) for episode in episodes)
-        steps = sum(len(episode.controls) for episode in episodes) * self.batch.nsim
-        return steps / seconds
+        return sum(episode.steps for episode in episodes) / seconds
 
     def _replay(self, episode: Episode) -> float:
         batch, frame_skip = self.batch, self.frame_skip
+        for name, values in episode.fields.items():
+            batch.expand(name)[...] = values
+        if episode.constants:
+            batch.set_const()
         batch.reset(stage=NO_STAGE)
         batch.qpos[...] = episode.qpos
         batch.qvel[...] = episode.qvel
         batch.forward()
         control = batch.bind("ctrl")
         started = time.perf_counter()
-        for values in episode.controls:
+        for values, ids in zip(episode.controls, episode.ids, strict=True):
             control[...] = values
-            batch.step(nstep=frame_skip, stage=NO_STAGE)
+            batch.step(ids, nstep=frame_skip, stage=NO_STAGE)
         return time.perf_counter() - started
 
 

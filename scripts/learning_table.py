@@ -4,9 +4,9 @@ python scripts/learning_table.py --output runs/learning_table --csv learning_tab
 
 Trains configs/*/maml_trpo.yaml with the same small budget for all (--iterations, --tasks,
 --episodes), one seed each, evaluates adaptation on 40 held-out test tasks, and prints a table of
-mean returns: of uniformly random actions, of the trained policy before adaptation, after one and after
-three steps. A run that is complete in OUTPUT is evaluated again, not trained again; one that was
-stopped goes on.
+mean returns: of uniformly random actions, of the trained policy before adaptation, after one and
+after three steps. A run that is complete in OUTPUT is evaluated again, not trained again; one that
+was stopped goes on.
 """
 
 import argparse

@@ -33,8 +33,7 @@ class Ant(MujocoFamily):
     Action `[8]`: joint torques as fractions of the motors' gear (150 N m), in [-1, 1].
     Start: qpos + U[-0.1, 0.1), qvel + 0.1 N(0, 1), as Ant-v5.
     Termination: height of the torso outside [0.2, 1] m.
-    Contact forces are MuJoCo's cfrc_ext on all bodies at the new state, under the action of the
-    step.
+    Contact forces are MuJoCo's cfrc_ext on all bodies in the last physics step.
     """
 
     robot = "ant"
@@ -84,6 +83,7 @@ class AntMAML(AntWithContacts):
         "center_of_mass": ("subtreecom", "torso"),
         "center_of_mass_velocity": ("subtreelinvel", "torso"),
     }
+    refresh_fields = True
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (125,), np.float32)
 
     def reset(self, random: TaskStreams, tasks: Tasks) -> tuple[Tensor, Tensor]:

@@ -68,6 +68,7 @@ class HalfCheetahMAML(HalfCheetah):
         "center_of_mass": ("subtreecom", "torso"),
         "center_of_mass_velocity": ("subtreelinvel", "torso"),
     }
+    refresh_fields = True
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (20,), np.float32)
 
     def reset(self, random: TaskStreams, tasks: Tasks) -> tuple[Tensor, Tensor]:

@@ -17,12 +17,14 @@ class HumanoidDir2D(MujocoFamily):
     Observation `[348]`, the fields of Humanoid-v5: qpos[2:] (22: height in m, orientation as a
         quaternion, joint angles in rad), qvel (23), the bodies' inertias cinert (13 x 10) and
         velocities cvel (13 x 6), the motors' torques qfrc_actuator[6:] (17) and the contact forces
-        cfrc_ext (13 x 6, N m and N), all at the new state. The position is not in it.
+        cfrc_ext (13 x 6, N m and N), the last four of the last physics step, as MuJoCo leaves them.
+        The position is not in it.
     Action `[17]`: joint torques as fractions of the motors' gear, in [-0.4, 0.4].
     Start: qpos and qvel + U[-0.01, 0.01), as Humanoid-v5.
     Reward: 1.25 v . direction - 0.1 |action|^2 - min(5e-7 |cfrc_ext|^2, 10) + 5, with v the mean
-        velocity (m/s) of the whole body's centre of mass on the plane during the step, and cfrc_ext
-        the contact forces on all bodies at its end. (ProMP writes 0.25 v dt / 0.003 s.)
+        velocity (m/s) of the whole body's centre of mass on the plane during the step (from one last
+        physics step to the next), and cfrc_ext the contact forces on all bodies. (ProMP writes
+        0.25 v dt / 0.003 s.)
     Termination: height of the torso outside [1, 2] m. Horizon 200 (3 s).
     Task parameters: `direction` [2], a unit vector uniform on the circle. Every direction is in
         training, so there is no task out of distribution.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,13 +35,13 @@ def rollout(
     tasks, episodes, steps = env.task_count, env.episodes, env.family.horizon
     shape = (episodes, steps, policy.action_size)
     noise = torch.stack([policy.draw_noise(g, shape) for g in action_streams.generators])
-    act = policy.actor(parameters)
+    actors = _Actors(policy, parameters, noise)
     recorder = _Recorder(env, policy, noise.dtype)
     observation = env.reset_episodes(reset_streams)
     active = env.active
     for t in range(steps):
         seen = (normalizer(observation) if normalizer else observation).view(tasks, episodes, -1)
-        action = act(seen, noise[:, :, t])
+        action = actors.act(seen, t)
         if not torch.isfinite(action).all():
             raise UserError(
                 f"the policy gave an action that is not finite in time step {t}; "
@@ -57,7 +58,32 @@ def rollout(
         active = env.active
         if not active.any():
             break
+        actors.keep(active.view(tasks, episodes).any(dim=1))
     return recorder.trajectories()
+
+
+class _Actors:
+    """The policies of the tasks; those whose episodes have all ended are left out by and by."""
+
+    def __init__(self, policy: Policy, parameters: Mapping[str, Tensor], noise: Tensor):
+        self.policy, self.parameters, self.noise = policy, parameters, noise
+        self._act = policy.actor(parameters)
+        self._tasks: Tensor | None = None  # None: all
+
+    def act(self, seen: Tensor, t: int) -> Tensor:
+        """Actions `[K, N, A]` at observations `[K, N, O]`, zero in tasks that are left out."""
+        if self._tasks is None:
+            return self._act(seen, self.noise[:, :, t])
+        actions = self._act(seen[self._tasks], self.noise[self._tasks, :, t])
+        return actions.new_zeros(self.noise[:, :, t].shape).index_copy_(0, self._tasks, actions)
+
+    def keep(self, wanted: Tensor) -> None:
+        """Leave out tasks that are not `wanted`, bool `[K]`, once they are half of those here."""
+        here = len(wanted) if self._tasks is None else len(self._tasks)
+        if 2 * int(wanted.sum()) > here:
+            return
+        self._tasks = wanted.nonzero()[:, 0]
+        self._act = self.policy.actor({n: v[self._tasks] for n, v in self.parameters.items()})
 
 
 class _Recorder:
@@ -68,7 +94,9 @@ class _Recorder:
         steps = env.family.horizon
         size = policy.network.sizes[0]
         self.lead = lead
-        self.observations = torch.zeros(*lead, steps, size)
+        # By numpy, whose zeros take no memory before they are written to: where episodes end early,
+        # that is most of it.
+        self.observations = torch.from_numpy(np.zeros((*lead, steps, size), dtype=np.float32))
         discrete = not hasattr(env.single_action_space, "low")
         action_dtype = torch.int64 if discrete else dtype
         self.actions = torch.zeros(*lead, steps, policy.action_size, dtype=action_dtype)

@@ -66,7 +66,8 @@ class Sampler:
         normalizer: ObservationNormalizer | None = None,
     ) -> "Sampler":
         """A sampler of K tasks and N episodes that uses this many threads well."""
-        shards = min(family.max_shards, threads, tasks)
+        # Two threads to a shard: where episodes end early, one shard alone is done before another.
+        shards = max(1, min(family.max_shards, threads // 2, tasks))
         envs = [
             TaskVectorEnv(family, len(part), episodes, _share(threads, shards, index))
             for index, part in enumerate(_parts(tasks, shards))

@@ -77,6 +77,16 @@ class MujocoState:
         """Readings `[n, size]` of one of the family's `sensors`."""
         return self.sensordata[:, self._sensors[name]]
 
+    def rows(self, ids: Tensor) -> "MujocoState":
+        """The state of these simulations alone."""
+        fields = {name: values[ids] for name, values in self._fields.items()}
+        return MujocoState(fields, self._sensors)
+
+    def replace_rows(self, ids: Tensor, state: "MujocoState") -> None:
+        """Take the state of these simulations from another one's rows."""
+        for name, values in self._fields.items():
+            values[ids] = state._fields[name]
+
 
 class MujocoFamily(SimulatedFamily):
     """A family of tasks for one robot.
@@ -97,8 +107,8 @@ class MujocoFamily(SimulatedFamily):
     """Sensors to add to the robot, `{name: (kind, body)}` with a kind of MuJoCo's sensors on
     bodies such as `subtreecom` or `subtreelinvel`; `state.sensor(name)` reads them."""
     refresh_fields: ClassVar[bool] = False
-    """Compute position- and velocity-dependent fields at the new state; else those other than qpos
-    and qvel lag one physics step behind, as in MuJoCo itself. Sensors are always computed there."""
+    """Compute position- and velocity-dependent fields and sensors at the new state; else all but
+    qpos and qvel lag one physics step behind, as in MuJoCo itself."""
     disabled: ClassVar[tuple[str, ...]] = ("island", "midphase")
     """Stages of the engine to skip, by the names of MuJoCo's disable flags. These two pay in large
     scenes; a single robot moves the same without them, a tenth faster: bit for bit, unless contacts
@@ -106,8 +116,8 @@ class MujocoFamily(SimulatedFamily):
     timestep: ClassVar[float | None] = None
     """Seconds of a physics step; None: as in the robot's file."""
     contact_forces: ClassVar[bool] = False
-    """Compute `cfrc_ext`, the contact forces on each body, at the new state, for families that list
-    it in `fields`; MuJoCo leaves it at zero unless it is asked to."""
+    """Compute `cfrc_ext`, the contact forces on each body in the last physics step, for families
+    that list it in `fields`; MuJoCo leaves it at zero unless it is asked to."""
     set_const: ClassVar[bool] = True
     """Derive MuJoCo's constants (inverse inertias, ...) anew after `physics` changed the body."""
 
@@ -221,14 +231,15 @@ class MujocoEngine:
     def __init__(self, family: MujocoFamily, environments: int, threads: int):
         self.family = family
         set_profiling(False)
-        refresh = family.refresh_fields or bool(family.sensors) or family.contact_forces
+        refresh = family.refresh_fields
         # With one MjData for each simulation, the fields that are refreshed at the end of a step
         # are where the next step continues, and so cost nothing; else sharing one is faster.
         self.batch = Batch(family.model, environments, threads, persistent=refresh)
         fields = (*family.fields, "sensordata") if family.sensors else family.fields
         self._views = {name: self.batch.bind(name) for name in fields}
         self._sensors = {name: _slice_of(family.model.sensor(name)) for name in family.sensors}
-        self._stage = _stage_after_step(family, refresh).value
+        stage = mujoco.mjtStage.mjSTAGE_VEL if refresh else mujoco.mjtStage.mjSTAGE_NONE
+        self._stage = stage.value
         self._expanded: set[str] = set()
         self._tasks: Tasks
         self._state: MujocoState
@@ -270,14 +281,24 @@ class MujocoEngine:
         return self.family.observation(self._state, self._tasks)
 
     def step(self, actions: Tensor, ids: Tensor | None) -> StepResult:
-        before = self._state
-        self.batch.ctrl = self.family.control(actions, self._tasks).numpy()
+        tasks, before, count = self._tasks, self._state, len(actions)
+        self.batch.ctrl = self.family.control(actions, tasks).numpy()
         errors = self._advance(None if ids is None else ids.numpy())
-        after = self._state = self._read()
-        observation = self.family.observation(after, self._tasks)
-        reward = self.family.reward(before, after, actions, self._tasks)
-        terminated = self.family.terminated(after, self._tasks)
-        return StepResult(observation, reward, terminated, errors | self._diverged(reward))
+        if ids is not None:  # where most episodes have ended, most of the work is spared
+            tasks, before, actions, errors = tasks[ids], before.rows(ids), actions[ids], errors[ids]
+        after = self._read(ids)
+        reward = self.family.reward(before, after, actions, tasks)
+        result = StepResult(
+            self.family.observation(after, tasks),
+            reward,
+            self.family.terminated(after, tasks),
+            errors | self._diverged(after, reward, ids),
+        )
+        if ids is None:
+            self._state = after
+            return result
+        self._state.replace_rows(ids, after)
+        return StepResult(*(_spread(values, ids, count) for values in result))
 
     def copy_state(self, source: int) -> Tensor:
         self.batch.state[...] = self.batch.state[source].copy()
@@ -309,27 +330,27 @@ class MujocoEngine:
             errors[torch.from_numpy(np.asarray(error.ids, dtype=np.int64))] = True
         return errors
 
-    def _diverged(self, reward: Tensor) -> Tensor:
+    def _diverged(self, state: MujocoState, reward: Tensor, ids: Tensor | None) -> Tensor:
         # MuJoCo resets a diverged simulation by itself and only counts a warning, so that finite
         # numbers alone prove nothing.
-        qpos, qvel = self._state.qpos, self._state.qvel
+        qpos, qvel = state.qpos, state.qvel
         total = float(qpos.sum() + qvel.sum() + reward.sum())
         if math.isfinite(total) and not self.batch.warning[:, :, 1].any():
             return torch.zeros(len(reward), dtype=torch.bool)
         warned = torch.from_numpy(self.batch.warning[:, _DIVERGED, 1].any(axis=1))
+        warned = warned if ids is None else warned[ids]
         finite = torch.isfinite(qpos).all(1) & torch.isfinite(qvel).all(1)
         return warned | ~(finite & torch.isfinite(reward))
 
-    def _read(self) -> MujocoState:
-        fields = {name: torch.from_numpy(view.copy()) for name, view in self._views.items()}
+    def _read(self, ids: Tensor | None = None) -> MujocoState:
+        rows = slice(None) if ids is None else ids.numpy()
+        fields = {n: torch.from_numpy(np.array(view[rows])) for n, view in self._views.items()}
         return MujocoState(fields, self._sensors)
 
 
-def _stage_after_step(family: MujocoFamily, refresh: bool) -> mujoco.mjtStage:
-    """The stages of the forward computation to do at the new state."""
-    if family.contact_forces:
-        return mujoco.mjtStage.mjSTAGE_ACC
-    return mujoco.mjtStage.mjSTAGE_VEL if refresh else mujoco.mjtStage.mjSTAGE_NONE
+def _spread(values: Tensor, ids: Tensor, count: int) -> Tensor:
+    """Rows of `[count, ...]`, zero where `ids` names none."""
+    return values.new_zeros(count, *values.shape[1:]).index_copy_(0, ids, values)
 
 
 def _slice_of(sensor: Any) -> slice:

@@ -1,6 +1,8 @@
 """Rollouts: shapes, random streams, ends of episodes, failures."""
 
+import importlib
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -205,9 +207,9 @@ def test_trajectories_do_not_depend_on_the_number_of_threads():
 
 @pytest.mark.parametrize(
     ("tasks", "threads", "expected"),
-    [(5, 1, [5]), (5, 2, [2, 3]), (3, 8, [1, 1, 1]), (9, 8, [2, 2, 2, 3])],
+    [(5, 1, [5]), (5, 3, [5]), (5, 4, [2, 3]), (3, 8, [1, 1, 1]), (9, 8, [2, 2, 2, 3])],
 )
-def test_tasks_are_shared_out_over_an_environment_per_thread(tasks, threads, expected):
+def test_tasks_are_shared_out_over_an_environment_per_two_threads(tasks, threads, expected):
     family = Walk()
     family.max_shards = 4  # pyright: ignore[reportAttributeAccessIssue]
     plain, _ = make(family, 1)
@@ -220,6 +222,26 @@ def test_number_of_tasks_must_be_the_sampler_s():
     sampler, _ = make(point_navigation(), 2)
     with pytest.raises(ValueError, match="holds 2 tasks, got 3"):
         sampler.begin(FAR, "train", 0, 0)
+
+
+def test_leaving_out_tasks_that_have_ended_changes_no_bit(monkeypatch: pytest.MonkeyPatch):
+    sampler, parameters = make(Walk(), 8)
+    actors = importlib.import_module("metarl.sampling.rollout")._Actors
+    results, here = [], []
+    for leave_out in (False, True):
+
+        def keep(self: Any, wanted: Tensor, on: bool = leave_out, keep: Any = actors.keep) -> None:
+            if on:
+                keep(self, wanted)
+                here.append(8 if self._tasks is None else len(self._tasks))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(actors, "keep", keep)
+            # half of them end in the third of five steps
+            sampler.begin(Tasks({"fails": [1.0, 0.0, 1.0, 0.0] * 2}), "train", 0, 0)
+            results.append(sampler.collect(parameters))
+    assert_same_bits(*results)
+    assert here[-1] == 4
 
 
 def test_ended_episode_is_masked_and_zero_after_its_end_and_never_continues():
