@@ -11,7 +11,9 @@ if TYPE_CHECKING:  # matplotlib and pillow take long to import, and pictures are
 
     from metarl.simulation.vector_env import TaskVectorEnv
 
-_DPI = 100
+_DPI = 80
+_LEFT, _RIGHT, _BOTTOM, _TOP = 56, 14, 44, 28
+"""Pixels around the axes: room for labels and a title, the same in every picture."""
 _MOST_LABELLED_BARS = 20
 _COLOUR = "#0072B2"
 
@@ -42,8 +44,8 @@ def draw_on_axes(draw: "Callable[[Axes], None]", width: int, height: int) -> np.
 
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
     canvas = FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.1, 0.12, 0.86, 0.83))
-    axes.tick_params(labelsize=8)
+    inside = (width - _LEFT - _RIGHT, height - _BOTTOM - _TOP)
+    axes = figure.add_axes((_LEFT / width, _BOTTOM / height, inside[0] / width, inside[1] / height))
     draw(axes)
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3]
@@ -62,7 +64,7 @@ def draw_bars(axes: "Axes", values: Sequence[float]) -> None:
     axes.set_xlim(-limit, limit)
     axes.set_ylim(len(values) - 0.5, -0.5)
     axes.set_yticks(indices if len(values) <= _MOST_LABELLED_BARS else [])
-    axes.set_ylabel("observation", fontsize=8)
+    axes.set_ylabel("observation")
 
 
 def _fit(picture: np.ndarray, width: int, height: int) -> np.ndarray:
