@@ -1,10 +1,12 @@
 """The launchers: every preset of their family for every seed, resumable, errors at the end."""
 
 import json
+import runpy
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,26 +69,44 @@ def files(folder: Path) -> dict[Path, int]:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    ("name", "folders", "output"),
     [
-        ("train_point_navigation.py", {"point_navigation/maml_trpo", "point_navigation/demo"}),
         (
-            "train_half_cheetah.py",
-            {f"half_cheetah_{kind}/maml_trpo" for kind in ("vel", "dir", "vel_maml", "dir_maml")},
+            "train_point.py",
+            [
+                "point_corner",
+                "point_navigation",
+                "sparse_point_robot",
+                "sparse_point_robot_varibad",
+            ],
+            "runs/point",
+        ),
+        (
+            "train_discrete_worlds.py",
+            ["bernoulli_bandit", "gaussian_bandit", "grid_world", "tabular_mdp"],
+            "runs/discrete_worlds",
         ),
     ],
 )
-def test_scripts_list_the_presets_of_their_family(
-    name: str, expected: set[str], tmp_path: Path
+def test_scripts_list_the_presets_of_their_families(
+    name: str, folders: list[str], output: str, tmp_path: Path
 ) -> None:
     result = run_script(name, tmp_path, "--list")
     assert (result.returncode, result.stderr) == (0, "")
-    listed = result.stdout.split()
-    assert expected <= set(listed)
-    family = name.removeprefix("train_").removesuffix(".py")
-    paths = sorted((ROOT / "configs").glob(f"{family}*/**/*.yaml"))
-    assert len(listed) == len(paths)
+    paths = [path for folder in folders for path in (ROOT / "configs" / folder).glob("*.yaml")]
+    names = [path.relative_to(ROOT / "configs").with_suffix("").as_posix() for path in paths]
+    assert result.stdout.split() == sorted(names)
     assert not list(tmp_path.iterdir())
+    assert f"default: {output}\n" in run_script(name, tmp_path, "--help").stdout
+
+
+def test_every_preset_belongs_to_one_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setattr("metarl.launch.launch", lambda **arguments: calls.append(arguments))
+    for path in sorted((ROOT / "scripts").glob("train_*.py")):
+        runpy.run_path(str(path), run_name="__main__")
+    listed = [name for call in calls for name in find_presets(call["configs"], call["pattern"])]
+    assert sorted(listed) == list(find_presets(ROOT / "configs", "*"))
 
 
 def test_a_script_trains_a_real_preset(tmp_path: Path) -> None:
@@ -102,6 +122,12 @@ def test_a_script_trains_a_real_preset(tmp_path: Path) -> None:
     assert result.stdout.splitlines()[-1] == str(folder)
     curve = json.loads((tmp_path / folder / "evaluation" / "test.json").read_text())
     assert (curve["family"], curve["seed"], curve["iteration"]) == ("HalfCheetahDir-v0", 4, 1)
+
+
+def test_presets_are_found_by_one_pattern_or_several(configs: Path) -> None:
+    assert list(find_presets(configs, "world*")) == ["world/maml", "world_small/maml"]
+    assert list(find_presets(configs, "world")) == ["world/maml"]
+    assert list(find_presets(configs, ["other", "*_small"])) == ["other/maml", "world_small/maml"]
 
 
 def test_every_preset_and_seed_gets_a_run_of_its_own(launcher: Launcher, tmp_path: Path) -> None:
