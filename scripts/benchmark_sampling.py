@@ -11,6 +11,17 @@ On the half-cheetah preset (configs/half_cheetah_vel/maml_trpo.yaml), in environ
   meta_iteration_over_physics  seconds of one meta-iteration, per second of its physics alone
   peak_memory_gib              most memory that a process of two meta-iterations held
 
+On one family of each robot, with 40 different policies of its own preset:
+
+  robots                       closed loop over the bare engine, as above: of every family
+  redraw_over_rollout          seconds to draw all parameters of 800 different hoppers anew and set
+                               them up, per second of 200 steps of all 800 (bare engine)
+
+On each world that is written as tensor functions (point robots, bandits, classic control, ...):
+
+  worlds                       the same rollouts, in environment steps/s, against Gymnasium's
+                               SyncVectorEnv of the same world with random actions
+
 The table also compares with the engine as it comes, with MuJoCo's profiler on and all stages of
 Gymnasium's model, which gives the same motion. A ratio is taken of two measurements next to each
 other, in alternating order; the figure is the median over repetitions. Run it on a machine that
@@ -19,26 +30,30 @@ does nothing else.
 
 import argparse
 import csv
+import dataclasses
 import json
 import multiprocessing
 import platform
 import statistics
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmark_peers import QUICK, Scale, async_sizes, envpool_peer, gymnasium_peer
 from benchmark_tools import (
     ClosedLoop,
     MetaIteration,
+    Redraw,
     StockEngine,
     bare_engine,
     make_experiment,
     peak_memory_gib,
     record_episodes,
 )
+from benchmark_worlds import WORLDS, world_peer
 from rich.console import Console
 from rich.table import Table
 
@@ -47,7 +62,8 @@ from metarl.errors import UserError
 from metarl.simulation.cpus import usable_cpus
 from metarl.training.run_folder import collect_versions
 
-PRESET = Path(__file__).parents[1] / "configs" / "half_cheetah_vel" / "maml_trpo.yaml"
+CONFIGS = Path(__file__).parents[1] / "configs"
+PRESET = CONFIGS / "half_cheetah_vel" / "maml_trpo.yaml"
 TARGETS = {
     "closed_loop_over_engine": "≥ 0.90",
     "over_gymnasium_sync": "≥ 2.5",
@@ -55,7 +71,23 @@ TARGETS = {
     "over_envpool": "≥ 1.4",
     "meta_iteration_over_physics": "≤ 1.6",
     "peak_memory_gib": "≤ 2.5",
+    "redraw_over_rollout": "≤ 0.02",
 }
+GROUP_TARGETS = {"robots": "≥ 0.85", "worlds": "≥ 2"}
+"""Groups of pairs, whose keys are `GROUP/FAMILY`."""
+ROBOTS = (
+    "half_cheetah_vel",
+    "ant_dir2d",
+    "humanoid_dir2d",
+    "hopper_rand_params",
+    "walker2d_vel",
+    "swimmer_vel",
+)
+"""A preset for each robot."""
+
+
+def _nothing() -> float:
+    return 0.0
 
 
 @dataclass
@@ -73,6 +105,10 @@ class Pair:
     """The ratio is one of times, not of rates."""
     rates: list[tuple[float, float]] = field(default_factory=list)
     """Of ours and of the other, for each repetition."""
+
+    def done(self) -> "Pair":
+        """The figures alone, without what they were measured with."""
+        return dataclasses.replace(self, ours=_nothing, other=_nothing)
 
     def measure(self, ours_first: bool) -> None:
         """One more repetition."""
@@ -98,11 +134,15 @@ class Measurements:
     config: Config
     threads: int
 
-    def figures(self) -> dict[str, float | None]:
-        """The medians, by key; None for what is not installed."""
-        found = {pair.key: statistics.median(pair.ratios) for pair in self.pairs}
-        found["peak_memory_gib"] = statistics.median(self.peak_memory)
-        return {key: round(found[key], 4) if key in found else None for key in TARGETS}
+    def figures(self) -> dict[str, Any]:
+        """The medians, by key; None for what is not installed; for groups, by family."""
+        found = {pair.key: round(statistics.median(pair.ratios), 4) for pair in self.pairs}
+        found["peak_memory_gib"] = round(statistics.median(self.peak_memory), 4)
+        figures: dict[str, Any] = {key: found.get(key) for key in TARGETS}
+        for group in GROUP_TARGETS:
+            members = [key for key in found if key.startswith(f"{group}/")]
+            figures[group] = {key.partition("/")[2]: found[key] for key in members}
+        return figures
 
 
 def measure(config: Config, scale: Scale, repetitions: int) -> Measurements:
@@ -110,16 +150,75 @@ def measure(config: Config, scale: Scale, repetitions: int) -> Measurements:
     threads = config.run.threads or usable_cpus()
     with ExitStack() as stack:
         pairs = _prepare(config, scale, threads, stack)
-        for repetition in range(repetitions):
-            for pair in pairs:
-                _progress(f"repetition {repetition + 1} of {repetitions}: {pair.label}")
-                pair.measure(ours_first=repetition % 2 == 0)
+        _repeat(pairs, repetitions)
+    for prepare in (*_robots(scale, threads), _redraw(scale, threads), *_worlds(scale, threads)):
+        with prepare as pair:
+            _repeat([pair], repetitions)
+            pairs.append(pair.done())
     peak_memory = []
     for repetition in range(repetitions):
         _progress(f"peak memory, process {repetition + 1} of {repetitions}")
         peak_memory.append(_in_fresh_process(config, scale.horizon))
     _progress("")
     return Measurements(pairs, peak_memory, config, threads)
+
+
+def _repeat(pairs: Sequence[Pair], repetitions: int) -> None:
+    for repetition in range(repetitions):
+        for pair in pairs:
+            _progress(f"repetition {repetition + 1} of {repetitions}: {pair.key}, {pair.label}")
+            pair.measure(ours_first=repetition % 2 == 0)
+
+
+def _preset(folder: str, scale: Scale, threads: int) -> Config:
+    size = {"tasks.tasks_per_iteration": 40, "tasks.episodes_per_task": 20}
+    overrides = {**size, **scale.overrides, "run.threads": threads}
+    return load_config(CONFIGS / folder / "maml_trpo.yaml", overrides)
+
+
+def _robots(scale: Scale, threads: int) -> Iterator[AbstractContextManager[Pair]]:
+    """Each robot's closed loop and its engine, set up when it is its turn."""
+
+    @contextmanager
+    def prepare(folder: str) -> Iterator[Pair]:
+        config = _preset(folder, scale, threads)
+        _progress(f"recording the episodes of {config.tasks.family}")
+        experiment, sampler = make_experiment(config, scale.horizon)
+        closed_loop = ClosedLoop(experiment, sampler)
+        episodes = record_episodes(sampler, closed_loop.rate)
+        engine = bare_engine(experiment.family, len(episodes[0].qpos), threads)
+        key = f"robots/{config.tasks.family}"
+        yield Pair(key, engine.label, closed_loop.rate, lambda: engine.rate(episodes))
+
+    return (prepare(folder) for folder in ROBOTS)
+
+
+@contextmanager
+def _redraw(scale: Scale, threads: int) -> Iterator[Pair]:
+    """New parameters for every simulation, against the steps that they are drawn for."""
+    redraw = Redraw(_preset("hopper_rand_params", scale, threads), scale.horizon, threads)
+    label = "as many steps of the bare engine"
+    yield Pair("redraw_over_rollout", label, redraw.rate, redraw.engine_rate, inverse=True)
+
+
+def _worlds(scale: Scale, threads: int) -> Iterator[AbstractContextManager[Pair]]:
+    """Each tensor world and its Gymnasium peer, set up when it is its turn."""
+    folders = {
+        load_config(path).tasks.family: path.parent.name
+        for path in sorted(CONFIGS.glob("*/maml_trpo.yaml"))
+    }
+
+    @contextmanager
+    def prepare(family: str) -> Iterator[Pair]:
+        _progress(f"choosing the fastest setting of the peer of {family}")
+        horizon = scale.horizon if scale is QUICK else None
+        experiment, sampler = make_experiment(_preset(folders[family], scale, threads), horizon)
+        with world_peer(family, scale) as peer:
+            yield Pair(
+                f"worlds/{family}", peer.label, ClosedLoop(experiment, sampler).rate, peer.rate
+            )
+
+    return (prepare(family) for family in WORLDS)
 
 
 def _prepare(config: Config, scale: Scale, threads: int, stack: ExitStack) -> list[Pair]:
@@ -194,12 +293,16 @@ def show(measurements: Measurements, console: Console) -> None:
         table.add_column(heading, justify="right")
     for pair in measurements.pairs:
         rates = [f"{statistics.median(column):,.0f}" for column in zip(*pair.rates, strict=True)]
-        table.add_row(pair.key, pair.label, *rates, _spread(pair.ratios), TARGETS.get(pair.key, ""))
+        table.add_row(pair.key, pair.label, *rates, _spread(pair.ratios), _target(pair.key))
     memory = _spread(measurements.peak_memory)
     table.add_row("peak_memory_gib", "", "", "", memory, TARGETS["peak_memory_gib"])
     console.print(table)
     versions = ", ".join(f"{name} {value}" for name, value in collect_versions().items())
     console.print(f"{_cpu_model()}, {measurements.threads} threads; {versions}", highlight=False)
+
+
+def _target(key: str) -> str:
+    return TARGETS.get(key) or GROUP_TARGETS.get(key.partition("/")[0], "")
 
 
 def _spread(values: Sequence[float]) -> str:

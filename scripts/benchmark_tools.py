@@ -30,7 +30,7 @@ from metarl.simulation import MujocoFamily, TaskVectorEnv
 from metarl.simulation.engine import SimulatedFamily
 from metarl.simulation.mujoco import ASSETS, MujocoEngine
 from metarl.simulation.profiling import set_profiling
-from metarl.tasks import TaskStreams, stream
+from metarl.tasks import TaskStreams, make, stream
 from metarl.training.experiment import Experiment
 
 Candidate = TypeVar("Candidate")
@@ -42,10 +42,10 @@ NO_STAGE = mujoco.mjtStage.mjSTAGE_NONE.value
 # Ours -------------------------------------------------------------------------------------------
 
 
-def make_experiment(config: Config, horizon: int) -> tuple[Experiment, Sampler]:
-    """The preset's parts, with its own number of tasks and episodes."""
+def make_experiment(config: Config, horizon: int | None) -> tuple[Experiment, Sampler]:
+    """The preset's parts, with its number of tasks and episodes; None: the family's horizon."""
     experiment = Experiment.from_config(config)
-    experiment.family.horizon = horizon
+    experiment.family.horizon = horizon or experiment.family.horizon
     experiment.measure_observations()
     size = config.tasks
     return experiment, experiment.sampler(size.tasks_per_iteration, size.episodes_per_task)
@@ -87,6 +87,39 @@ class MetaIteration:
         tasks = self.experiment.family.sample(seed, iteration, self.sampler.task_count)
         self.sampler.begin(tasks, "train", seed, iteration)
         self.experiment.learner.meta_update(self.sampler)
+
+
+class Redraw:
+    """New random parameters for every simulation of a robot."""
+
+    def __init__(self, config: Config, horizon: int, threads: int):
+        size = config.tasks
+        self.family: Any = make(size.family)
+        self.simulations = size.tasks_per_iteration * size.episodes_per_task
+        self.steps = self.simulations * horizon
+        self._env = TaskVectorEnv(self.family, self.simulations, threads=threads)
+        self._engine = bare_engine(self.family, self.simulations, threads)
+        self._episodes = [_random_episode(self.family, self.simulations, horizon)]
+        self._draws = 0
+
+    def rate(self) -> float:
+        """Environment steps of a rollout, per second of drawing and setting all parameters."""
+        self._draws += 1
+        started = time.perf_counter()
+        self._env.set_tasks(self.family.sample(SEED, self._draws, self.simulations))
+        return self.steps / (time.perf_counter() - started)
+
+    def engine_rate(self) -> float:
+        """Environment steps/s of the bare engine."""
+        return self._engine.rate(self._episodes)
+
+
+def _random_episode(family: MujocoFamily, simulations: int, horizon: int) -> "Episode":
+    model, draws = family.model, np.random.default_rng(SEED)
+    low, high = model.actuator_ctrlrange.T
+    controls = [draws.uniform(low, high, (simulations, model.nu)) for _ in range(horizon)]
+    start = np.tile(model.qpos0, (simulations, 1)), np.zeros((simulations, model.nv))
+    return Episode(*start, controls, [None] * horizon)
 
 
 def different_policies(policy: Policy, tasks: int) -> Parameters:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from metarl.config import load_config
+from metarl.simulation import MujocoFamily, TensorFamily
+from metarl.tasks.registry import family_class, names
 
 ROOT = Path(__file__).parents[1]
 KEYS = [
@@ -20,7 +22,9 @@ KEYS = [
     "over_envpool",
     "meta_iteration_over_physics",
     "peak_memory_gib",
+    "redraw_over_rollout",
 ]
+GROUPS = ["robots", "worlds"]
 
 
 def run_benchmark(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -33,13 +37,19 @@ def test_json_holds_every_figure(tmp_path: Path) -> None:
     done = run_benchmark(tmp_path, "--quick", "--json", "--repetitions", "2", "--csv", str(table))
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
-    assert list(figures) == KEYS
+    assert list(figures) == KEYS + GROUPS
+    tensor = [n for n in names() if issubclass(family_class(n), TensorFamily)]
+    assert sorted(figures["worlds"]) == tensor
+    robots = {family_class(n).robot for n in names() if issubclass(family_class(n), MujocoFamily)}
+    assert {family_class(name).robot for name in figures["robots"]} == robots
+    assert all(ratio > 0 for group in GROUPS for ratio in figures[group].values())
     measured = {key for key in KEYS if figures[key] is not None}
     assert measured >= set(KEYS) - {"over_envpool"}
     assert all(figures[key] > 0 for key in measured)
     assert "repetition 2 of 2" in done.stderr
     # and two comparisons with the engine as it comes, which only the table has
-    assert len(table.read_text(encoding="utf-8").splitlines()) == 1 + 2 * (len(measured) + 2)
+    rows = len(measured) + 2 + sum(len(figures[group]) for group in GROUPS)
+    assert len(table.read_text(encoding="utf-8").splitlines()) == 1 + 2 * rows
 
 
 def test_impossible_repetitions_are_refused(tmp_path: Path) -> None:
@@ -54,11 +64,18 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("benchmark_tools")
 
 
-@pytest.mark.parametrize("kind", ["bare_engine", "StockEngine"])
-def test_the_engine_repeats_the_closed_loops_motion(tools: Any, kind: str) -> None:
-    preset = ROOT / "configs" / "half_cheetah_vel" / "maml_trpo.yaml"
-    size = {"tasks.tasks_per_iteration": 3, "tasks.episodes_per_task": 2, "run.threads": 2}
-    experiment, sampler = tools.make_experiment(load_config(preset, size), horizon=20)
+@pytest.mark.parametrize(
+    ("kind", "folder"),
+    [
+        ("bare_engine", "half_cheetah_vel"),
+        ("StockEngine", "half_cheetah_vel"),
+        ("bare_engine", "hopper_rand_params"),  # episodes that end, bodies that differ
+    ],
+)
+def test_the_engine_repeats_the_closed_loops_motion(tools: Any, kind: str, folder: str) -> None:
+    preset = ROOT / "configs" / folder / "maml_trpo.yaml"
+    size = {"tasks.tasks_per_iteration": 3, "tasks.episodes_per_task": 2, "run.threads": 4}
+    experiment, sampler = tools.make_experiment(load_config(preset, size), horizon=40)
     closed_loop = tools.ClosedLoop(experiment, sampler)
     episodes = tools.record_episodes(sampler, closed_loop.rate)
     engine = getattr(tools, kind)(experiment.family, 6, 2)
