@@ -36,7 +36,8 @@ class Bandit(TensorFamily):
     robot = "bandit"
     parameters = {"means": Uniform(0.0, 1.0, (ARMS,))}
     horizon = PULLS
-    observation_space = gymnasium.spaces.Box(0.0, 0.0, (1,), np.float32)
+    # Gymnasium does not like a space of one point.
+    observation_space = gymnasium.spaces.Box(0.0, 1.0, (1,), np.float32)
     action_space = gymnasium.spaces.Discrete(ARMS)
 
     def __init__(self, arms: int = ARMS, pulls: int = PULLS):

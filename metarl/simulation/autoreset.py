@@ -46,6 +46,8 @@ class AutoresetVectorEnv(TaskVectorEnv):
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
     ):
+        if render_mode is not None:
+            family.rendering = True
         count = tasks if isinstance(tasks, int) else len(tasks)
         super().__init__(family, count, episodes, threads)
         self.autoreset_mode = _mode(autoreset_mode)

@@ -44,6 +44,8 @@ class SingleTaskEnv(gymnasium.Env):
         **options: Any,
     ):
         self.family = simulated_family(family, options)
+        if render_mode is not None:
+            self.family.rendering = True
         self._env = TaskVectorEnv(self.family, tasks=1, threads=1)
         self._task = None if task is None else as_tasks(self.family, [task])
         self._seed: int | None = None

@@ -111,7 +111,7 @@ def test_it_is_the_first_environment_of_the_vector_one_with_the_same_seed():
 def test_discrete_actions_and_observations_are_scalars():
     env = _counter()
     start, info = env.reset(seed=0)
-    assert isinstance(start, np.int64)
+    assert type(start) is np.int64
     assert info["task"]["limit"] == 100.0
     assert info["task"]["offset"].tolist() == [0.25, 0.5]
     for action, total in ((2, 2), (np.int64(1), 3), (np.array(2), 5)):
