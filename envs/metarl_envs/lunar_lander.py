@@ -41,3 +41,4 @@ class LunarLanderRandParams(GymnasiumFamily):
     # In the first observation, by what the first time step did.
     visible_parameters = ("gravity", "wind_power", "turbulence_power")
     horizon = 500
+    dt = 1.0 / 50.0  # s

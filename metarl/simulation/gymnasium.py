@@ -49,8 +49,6 @@ class GymnasiumFamily(SimulatedFamily):
     vectorization: ClassVar[Literal["sync", "async"]] = "sync"
     """`sync`: one after the other in this process. `async`: each in a process of its own, which
     pays where a time step takes much longer than the 0.1 ms of talking to a process."""
-    rendering: bool = False
-    """Make the environments with pictures, for `GymnasiumEngine.frame`."""
 
     def arguments(self, task: Mapping[str, Any]) -> Mapping[str, Any]:
         """Constructor arguments of a task: the parameters that are not in `attributes`.
@@ -174,7 +172,7 @@ class GymnasiumEngine:
         self._seeds[:] = self._seeds[source]
         return self._reset(np.ones(len(self._seeds), dtype=bool))
 
-    def frame(self, index: int, width: int = 0, height: int = 0) -> np.ndarray:
+    def frame(self, index: int, width: int, height: int) -> np.ndarray:
         """A picture of one environment in its own size, uint8 `[height, width, 3]`.
 
         Raises UserError for a family without `rendering`, or an environment without pictures.
@@ -190,6 +188,7 @@ class GymnasiumEngine:
         return picture
 
     def close(self) -> None:
+        """Close the environments, and end their processes."""
         self._close_once()
 
     def _reset(self, chosen: np.ndarray) -> Tensor:

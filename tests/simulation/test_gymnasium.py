@@ -382,12 +382,17 @@ def test_async_gives_the_same_numbers_as_sync():
     assert torch.equal(one, other)
 
 
-def test_worker_processes_end_with_the_engine():
+@pytest.mark.parametrize("close", [False, True])
+def test_worker_processes_end_with_the_engine(close):
     engine = GymnasiumEngine(AsyncCart(), 2, threads=1)
     processes = engine.vector_env.processes  # pyright: ignore[reportAttributeAccessIssue]
     assert all(process.is_alive() for process in processes)
-    del engine
-    gc.collect()
+    if close:
+        engine.close()
+        engine.close()
+    else:
+        del engine
+        gc.collect()
     assert not any(process.is_alive() for process in processes)
 
 
@@ -525,7 +530,7 @@ def test_a_frame_shows_one_environment(family):
     family = family()
     family.rendering = True
     env = _env(family, family.sample(0, 0, 2))
-    frames = [_engine(env).frame(i) for i in range(2)]
+    frames = [_engine(env).frame(i, 0, 0) for i in range(2)]
     assert [frame.shape for frame in frames] == [(400, 600, 3)] * 2
     assert frames[0].dtype == np.uint8
     assert not np.array_equal(frames[0], frames[1])
@@ -534,11 +539,11 @@ def test_a_frame_shows_one_environment(family):
 def test_frames_are_made_only_when_asked_for():
     env = _env(Cart(), Cart().sample(0, 0, 1))
     with pytest.raises(UserError, match="`rendering`"):
-        _engine(env).frame(0)
+        _engine(env).frame(0, 0, 0)
 
 
 def test_an_environment_without_pictures_says_so():
     family = LadderFamily()
     family.rendering = True
     with pytest.raises(UserError, match=r"Ladder-v0 .*render"):
-        _engine(_env(family, family.sample(0, 0, 1))).frame(0)
+        _engine(_env(family, family.sample(0, 0, 1))).frame(0, 0, 0)
