@@ -1,6 +1,8 @@
 """Families on Gymnasium's environments: the same numbers as the environments by themselves."""
 
 import gc
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -394,6 +396,14 @@ def test_worker_processes_end_with_the_engine(close):
         del engine
         gc.collect()
     assert not any(process.is_alive() for process in processes)
+
+
+def test_an_interrupt_is_for_the_main_process_alone():
+    env = _env(AsyncCart(), AsyncCart().sample(0, 0, 2))
+    for process in env.engine.vector_env.processes:  # pyright: ignore[reportAttributeAccessIssue]
+        os.kill(process.pid, signal.SIGINT)  # as Ctrl-C does to all of a terminal's processes
+    env.step(np.ones(2, np.int64))
+    env.reset()
 
 
 def test_a_program_may_end_with_its_workers_alive():
