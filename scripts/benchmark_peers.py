@@ -21,6 +21,8 @@ class Scale:
     """Changes to the preset."""
     horizon: int = 200
     """Time steps of an episode, of ours and of all others."""
+    robot_horizon: int = 100
+    """The same where every robot is measured; a fallen humanoid is slow."""
     peer_seconds: float = 1.5
     """Shortest measurement of another vector environment; ours take 160 000 steps each."""
     sync_sizes: tuple[int, ...] = (8, 32)
@@ -36,6 +38,7 @@ class Scale:
 QUICK = Scale(
     overrides={"tasks.tasks_per_iteration": 3, "tasks.episodes_per_task": 2},
     horizon=10,
+    robot_horizon=10,
     peer_seconds=0.01,
     sync_sizes=(2,),
     async_factors=(1,),

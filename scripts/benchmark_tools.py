@@ -26,11 +26,11 @@ from torch import Tensor
 from metarl.config import Config
 from metarl.policies import Parameters, Policy
 from metarl.sampling import Sampler
-from metarl.simulation import MujocoFamily, TaskVectorEnv
+from metarl.simulation import MujocoFamily, MujocoState, TaskVectorEnv
 from metarl.simulation.engine import SimulatedFamily
 from metarl.simulation.mujoco import ASSETS, MujocoEngine
 from metarl.simulation.profiling import set_profiling
-from metarl.tasks import TaskStreams, make, stream
+from metarl.tasks import Tasks, TaskStreams, make, stream
 from metarl.training.experiment import Experiment
 
 Candidate = TypeVar("Candidate")
@@ -49,6 +49,16 @@ def make_experiment(config: Config, horizon: int | None) -> tuple[Experiment, Sa
     experiment.measure_observations()
     size = config.tasks
     return experiment, experiment.sampler(size.tasks_per_iteration, size.episodes_per_task)
+
+
+def never_end(family: SimulatedFamily) -> None:
+    """Let this family's episodes last for the whole horizon, whatever the task says."""
+
+    def never(state: MujocoState, tasks: Tasks) -> Tensor:
+        return torch.zeros(len(state.qpos), dtype=torch.bool)
+
+    assert isinstance(family, MujocoFamily)
+    family.terminated = never
 
 
 class ClosedLoop:

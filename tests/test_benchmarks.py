@@ -24,7 +24,7 @@ KEYS = [
     "peak_memory_gib",
     "redraw_over_rollout",
 ]
-GROUPS = ["robots", "worlds"]
+GROUPS = ["robots", "robots_that_fall", "worlds"]
 
 
 def run_benchmark(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
