@@ -169,6 +169,37 @@ class HalfCheetahDirMAML(HalfCheetahMAML):
         return _direction_reward(self.forward_velocity(before, after), action, tasks)
 
 
+@register("HalfCheetahVelLegacy-v0")
+class HalfCheetahVelLegacy(HalfCheetah):
+    """Run forward at a hidden target velocity, as the first ports of the MAML paper's code had it.
+
+    Observation `[20]`: as `HalfCheetah`, then the torso's position (x, y, z) in m. x is absolute, so
+    the observation shows how far the robot has run.
+    Action, start, termination: see `HalfCheetah`. Horizon 100.
+    Reward: -|v - velocity| - 0.05 |action|^2, with v the torso's mean velocity along x in m/s.
+    Task parameters: `velocity` ~ U[0, 2] m/s; out of distribution: U[2, 3] m/s.
+    Source: tristandeleu/pytorch-maml-rl maml_rl/envs/mujoco/half_cheetah.py, and garage, on
+        Gymnasium's v5 body. Both let the policy's [-10, 10] cover the action box (the preset's
+        `action_scaling: ten`), which makes an inner step ten times smaller than with [-1, 1].
+    """
+
+    horizon = 100
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (20,), np.float32)
+    parameters = {"velocity": Uniform(0.0, 2.0)}
+    ood_parameters = {"velocity": Uniform(2.0, 3.0)}
+
+    def observation(self, state: MujocoState, tasks: Tasks) -> Tensor:
+        x, z = state.qpos[:, :1], state.qpos[:, 1:2]
+        position = torch.cat([x, torch.zeros_like(x), z], dim=1)
+        position = position + self.nominal["body_pos"][self.nominal.body("torso")]
+        return torch.cat([state.qpos[:, 1:], state.qvel, position], dim=1)
+
+    def reward(
+        self, before: MujocoState, after: MujocoState, action: Tensor, tasks: Tasks
+    ) -> Tensor:
+        return _velocity_reward(self.forward_velocity(before, after), action, tasks)
+
+
 @register("HalfCheetahRandParams-v0")
 class HalfCheetahRandParams(HalfCheetah):
     """Run forward with a body whose masses, inertias, damping and friction are unknown.

@@ -1,6 +1,9 @@
 """The half-cheetah families: their rewards by hand, from the published formulas."""
 
+from typing import Any
+
 import gymnasium
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -165,3 +168,16 @@ def test_velocities_have_the_published_ranges(name, low, high, beyond):
     outside = family.split("ood")["velocity"]
     assert high <= outside.min()
     assert outside.max() <= beyond
+
+
+def test_the_legacy_velocity_family_sees_the_torsos_position():
+    family: Any = make("HalfCheetahVelLegacy-v0")
+    assert family.horizon == 100
+    env = TaskVectorEnv(family, 1, threads=1)
+    observation, _ = env.reset(seed=0)
+    action = np.full((1, 6), 0.5, np.float32)
+    for _ in range(10):
+        observation, *_ = env.step(action)
+    data = env.engine.batch.get_data(0)  # pyright: ignore[reportAttributeAccessIssue]
+    mujoco.mj_forward(family.model, data)  # pyright: ignore[reportAttributeAccessIssue]
+    np.testing.assert_allclose(observation[0, -3:], data.body("torso").xpos, atol=1e-6)
