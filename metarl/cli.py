@@ -1,4 +1,4 @@
-"""The command line: `metarl list`, `metarl train`, `metarl evaluate`, `metarl render`."""
+"""The command line: `metarl list`, `train`, `evaluate`, `check` and `render`."""
 
 import argparse
 import json
@@ -33,6 +33,11 @@ Needs no display: robots are drawn by EGL or OSMesa (MUJOCO_GL=egl|osmesa|glfw c
   metarl render --run RUN --adaptation-step 1 --split test --index 3 --output adapted.gif
 Options of a family: --tasks.options.KEY VALUE; with --run: --evaluation.KEY VALUE.
 The last line printed is the file."""
+
+CHECK_EPILOG = """\
+One line per check, ok or FAIL with what to do; the exit code is 1 if anything fails.
+A family in a file of yours, registered in my_tasks.py in this folder:
+  metarl check my_tasks:WindyPoint-v0"""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -123,8 +128,24 @@ def _parser() -> Parser:
     ):
         evaluate.add_argument(f"--{name}", type=int, metavar="N", help=text)
     evaluate.set_defaults(run=_evaluate, parser=evaluate)
+    _add_check(commands)
     _add_render(commands)
     return parser
+
+
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser(
+        "check", help="conformance checks of task families", epilog=CHECK_EPILOG
+    )
+    check.add_argument(
+        "families", nargs="*", metavar="NAME", help="family, e.g. AntVel-v0 or module:Name-v0"
+    )
+    check.add_argument(
+        "--all",
+        action="store_true",
+        help="every known family; skips those whose optional package is missing",
+    )
+    check.set_defaults(run=_check, parser=check)
 
 
 def _add_render(commands: Any) -> None:
@@ -234,6 +255,17 @@ def _evaluate(options: argparse.Namespace, dotted: list[str]) -> int:
     Console().print(table(curve))
     print(picture)
     return 0
+
+
+def _check(options: argparse.Namespace, dotted: list[str]) -> int:
+    _refuse(dotted, ())
+    if options.all == bool(options.families):
+        raise UserError("give either NAMEs of families or --all; see `metarl check --help`")
+    from metarl.conformance import report
+    from metarl.tasks import names
+
+    passed = report(names() if options.all else options.families, skip_unavailable=options.all)
+    return 0 if passed else 1
 
 
 def _render(options: argparse.Namespace, dotted: list[str]) -> int:

@@ -65,7 +65,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         if len(tasks) != self.task_count:
             raise UserError(f"this environment holds {self.task_count} tasks, got {len(tasks)}")
         self.tasks = tasks
-        self.engine.set_tasks(tasks.repeat_each(self.episodes))
+        self.engine.set_tasks(self.family.as_drawn(tasks).repeat_each(self.episodes))
         self._active[:] = False
         self.everyone_active = False
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+import torch
 
 from metarl.errors import UserError
 from metarl.tasks.parameters import Parameter
@@ -85,6 +86,20 @@ class TaskDistribution(ABC):
                 )
             if not np.isfinite(value).all():
                 raise UserError(f"task parameter {name} of {self.name} must be finite")
+
+    def as_drawn(self, tasks: Tasks) -> Tasks:
+        """The tasks with floats wherever the family draws floats: JSON may hold 1 for 1.0."""
+        return Tasks(
+            {
+                name: tasks[name].to(torch.float64) if self._draws_floats(name) else tasks[name]
+                for name in tasks.names
+            }
+        )
+
+    def _draws_floats(self, name: str) -> bool:
+        parameter = self.parameters[name]
+        values = parameter.support() or [parameter.draw(stream(0, "dtype"))]
+        return np.result_type(*map(np.asarray, values)).kind not in "iu"
 
     def _draw(
         self, parameters: Mapping[str, Parameter], generator: np.random.Generator

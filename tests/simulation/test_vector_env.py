@@ -12,7 +12,7 @@ from torch import Tensor
 from metarl.errors import UserError
 from metarl.simulation import TaskVectorEnv, TensorFamily
 from metarl.simulation.engine import SimulatedFamily
-from metarl.tasks import Tasks, TaskStreams, Uniform, make
+from metarl.tasks import Choice, Tasks, TaskStreams, Uniform, make
 
 
 class Counter(TensorFamily):
@@ -303,3 +303,23 @@ def test_integer_task_parameters_give_the_same_episodes_as_floats(goals):
     env.step(move)
     observation, _ = env.reset(options={"reset_mask": np.array([True, False])})
     assert observation.tolist() == [[0.0, 0.0], [0.0, float(np.float32(0.1))]]
+
+
+class Scaled(Counter):
+    """The reward is the action times `scale`; `index` is an integer by nature."""
+
+    parameters = {"limit": Uniform(1.0, 100.0), "scale": Uniform(0.0, 9.0), "index": Choice([0, 1])}
+
+    def reward(self, before: Tensor, after: Tensor, action: Tensor, tasks: Tasks) -> Tensor:
+        assert tasks["index"].dtype == torch.int64
+        return action[:, 0] * tasks["scale"]
+
+
+@pytest.mark.parametrize("scale", [3, 3.0])
+def test_a_whole_number_is_a_float_where_the_family_draws_floats(scale):
+    env = TaskVectorEnv(Scaled(), tasks=1)
+    tasks = Tasks({"limit": [50], "scale": [scale], "index": [1]})
+    env.reset(seed=0, options={"tasks": tasks})
+    # 0.1 as float32 is 0.100000001490116...; the product is exact in float64 only
+    assert env.step(_actions(0.1))[1].tolist() == [3 * float(np.float32(0.1))]
+    assert env.tasks is tasks
