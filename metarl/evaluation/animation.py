@@ -18,7 +18,7 @@ FASTEST = 50
 """Frames per second: a GIF counts in hundredths of a second, and viewers slow down those of one."""
 _LINE_HEIGHT, _MARGIN, _FONT_SIZE = 16, 6, 13
 _COLOURS = 256
-_EXACT = (0, 0, 0, 255, 255, 255)
+_NEARLY_WHITE = 248
 _PALETTE_FRAMES = 8
 
 
@@ -77,8 +77,12 @@ def _palette(frames: Sequence[Image.Image]) -> Image.Image:
     """The colours of a few frames, from the first to the last, as an image with that palette."""
     indices = np.linspace(0, len(frames) - 1, _PALETTE_FRAMES).round().astype(int)
     some = [np.asarray(frames[index]) for index in sorted(set(indices.tolist()))]
-    palette = Image.fromarray(np.concatenate(some)).quantize(_COLOURS - len(_EXACT) // 3)
-    # The cells that pillow cuts the colours into have no pure white in the middle.
-    mixed = (palette.getpalette() or [])[: 3 * _COLOURS - len(_EXACT)]
-    palette.putpalette([*mixed, *_EXACT])
+    palette = Image.fromarray(np.concatenate(some)).quantize(_COLOURS - 1)
+    colours = np.full((_COLOURS, 3), 255)
+    found = np.array(palette.getpalette()).reshape(-1, 3)[: _COLOURS - 1]
+    # Paper is white: pillow, which matches colours to within 4, would take one beside it.
+    colours[: len(found)] = np.where(
+        (found >= _NEARLY_WHITE).all(axis=1, keepdims=True), 255, found
+    )
+    palette.putpalette(colours.flatten().tolist())
     return palette
