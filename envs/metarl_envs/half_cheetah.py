@@ -173,8 +173,8 @@ class HalfCheetahDirMAML(HalfCheetahMAML):
 class HalfCheetahVelLegacy(HalfCheetah):
     """Run forward at a hidden target velocity, as the first ports of the MAML paper's code had it.
 
-    Observation `[20]`: as `HalfCheetah`, then the torso's position (x, y, z) in m. x is absolute, so
-    the observation shows how far the robot has run.
+    Observation `[20]`: as `HalfCheetah`, then the torso's position (x, y, z) in m. x is absolute,
+        so the observation shows how far the robot has run.
     Action, start, termination: see `HalfCheetah`. Horizon 100.
     Reward: -|v - velocity| - 0.05 |action|^2, with v the torso's mean velocity along x in m/s.
     Task parameters: `velocity` ~ U[0, 2] m/s; out of distribution: U[2, 3] m/s.

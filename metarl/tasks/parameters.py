@@ -68,7 +68,10 @@ class LogUniform(Parameter):
 
     def draw(self, generator: np.random.Generator) -> np.ndarray:
         logarithm = generator.uniform(math.log(self.low), math.log(self.high), self.shape)
-        return np.asarray(np.clip(np.exp(logarithm), self.low, self.high))
+        # Rounded to single precision: the last bits of numpy's exp differ from CPU to CPU, and
+        # fixed lists must not.
+        value = np.exp(logarithm).astype(np.float32).astype(np.float64)
+        return np.asarray(np.clip(value, self.low, self.high))
 
     def contains(self, value: np.ndarray) -> bool:
         return bool(np.all((value >= self.low) & (value <= self.high)))
@@ -264,7 +267,8 @@ class UnitVector(Parameter):
 
     def draw(self, generator: np.random.Generator) -> np.ndarray:
         direction = generator.standard_normal(self.dimension)
-        return direction / np.linalg.norm(direction)
+        # Not by `norm`, whose last bit depends on the CPU.
+        return direction / math.sqrt(math.fsum(direction * direction))
 
     def contains(self, value: np.ndarray) -> bool:
         return abs(float(np.linalg.norm(value)) - 1.0) < 1e-9
