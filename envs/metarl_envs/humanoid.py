@@ -22,8 +22,8 @@ class HumanoidDir2D(MujocoFamily):
     Action `[17]`: joint torques as fractions of the motors' gear, in [-0.4, 0.4].
     Start: qpos and qvel + U[-0.01, 0.01), as Humanoid-v5.
     Reward: 1.25 v . direction - 0.1 |action|^2 - min(5e-7 |cfrc_ext|^2, 10) + 5, with v the mean
-        velocity (m/s) of the whole body's centre of mass on the plane during the step (from one last
-        physics step to the next), and cfrc_ext the contact forces on all bodies. (ProMP writes
+        velocity (m/s) of the whole body's centre of mass on the plane during the step (from one
+        last physics step to the next), and cfrc_ext the contact forces on all bodies. (ProMP writes
         0.25 v dt / 0.003 s.)
     Termination: height of the torso outside [1, 2] m. Horizon 200 (3 s).
     Task parameters: `direction` [2], a unit vector uniform on the circle. Every direction is in
