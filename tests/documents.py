@@ -126,6 +126,8 @@ def named_files(text: str) -> list[str]:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
     local = {link for link in links if not re.match(r"\w+:", link)}
     folders = "metarl|envs|configs|scripts|tests|docs|examples"
-    paths = set(re.findall(rf"(?<![\w./-])(?:{folders})/[\w./-]*[\w/]", text))
-    # `import metarl/...` is no file, `runs/...` is not in the repository.
-    return sorted(local | paths)
+    paths = re.findall(rf"(?<![\w./-])(?:{folders})/[\w./*<>-]*[\w/*>]", text)
+    # Patterns and placeholders are no files, nor is Gymnasium's `metarl/HalfCheetahVel-v0`;
+    # `runs/...` is not in the repository.
+    exact = {path for path in paths if not re.search(r"[*<]|/(?!README)[A-Z]", path)}
+    return sorted(local | exact)
