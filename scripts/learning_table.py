@@ -4,9 +4,9 @@ python scripts/learning_table.py --output runs/learning_table --csv learning_tab
 
 Trains configs/*/maml_trpo.yaml with the same small budget for all (--iterations, --tasks,
 --episodes), one seed each, evaluates adaptation on 40 held-out test tasks, and prints a table of
-mean returns: of uniformly random actions, of the trained policy before adaptation, after one and
-after three steps. A run that is complete in OUTPUT is evaluated again, not trained again; one that
-was stopped goes on.
+mean returns: of uniformly random actions, of the initial policy, of the trained policy before
+adaptation, after one and after three steps. A run that is complete in OUTPUT is evaluated again,
+not trained again; one that was stopped goes on.
 """
 
 import argparse
@@ -41,6 +41,8 @@ class Row:
 
     family: str
     random_actions: float
+    untrained: float
+    """Of the initial policy, in the first iteration, on its training tasks."""
     before: float
     after_1: float
     after_3: float
@@ -73,6 +75,12 @@ def train(config: Config, run: RunFolder, console: Console) -> float:
     elif max(Checkpoints(run.checkpoints).iterations(), default=0) < config.run.iterations:
         Trainer.resume(run.path, {"run.iterations": config.run.iterations}, console).train()
     return (time.perf_counter() - started) / 60.0
+
+
+def untrained_return(run: RunFolder) -> float:
+    """Mean return of the first iteration before adaptation."""
+    with run.metrics_file.open(newline="", encoding="utf-8") as file:
+        return float(next(csv.DictReader(file))["train/return_pre"])
 
 
 def gain_interval(curve: AdaptationCurve) -> tuple[float, float]:
@@ -108,6 +116,7 @@ def measure(name: str, path: Path, options: argparse.Namespace, console: Console
     return Row(
         family=family.name,
         random_actions=random_return(family, tasks, 20, options.seed),
+        untrained=untrained_return(run),
         before=float(mean[0]),
         after_1=float(mean[1]),
         after_3=float(mean[3]),
@@ -130,12 +139,15 @@ def write_csv(rows: list[Row], path: str) -> None:
 
 def show(rows: list[Row]) -> None:
     """A Markdown table."""
-    print("| family | random actions | before | 1 step | 3 steps | gain from 1 step | minutes |")
-    print("|---|---|---|---|---|---|---|")
+    headings = ["family", "random actions", "untrained", "trained, before", "1 step", "3 steps"]
+    headings += ["gain from 1 step", "iterations", "minutes"]
+    print(f"| {' | '.join(headings)} |")
+    print("|---" * len(headings) + "|")
     for row in rows:
         gain = f"{row.gain_1:.1f} ({row.gain_1_low:.1f} to {row.gain_1_high:.1f})"
-        numbers = (row.random_actions, row.before, row.after_1, row.after_3)
-        cells = [row.family, *(f"{number:.1f}" for number in numbers), gain, f"{row.minutes:.1f}"]
+        numbers = (row.random_actions, row.untrained, row.before, row.after_1, row.after_3)
+        cells = [row.family, *(f"{number:.1f}" for number in numbers), gain]
+        cells += [str(row.iterations), f"{row.minutes:.1f}"]
         print(f"| {' | '.join(cells)} |")
 
 
