@@ -1,13 +1,17 @@
 """All built-in families; importing this module registers them."""
 
 from metarl_envs import (
+    acrobot,
     ant,
     bandit,
+    cart_pole,
     grid_world,
     half_cheetah,
     hopper,
     humanoid,
     lunar_lander,
+    mountain_car,
+    pendulum,
     point,
     swimmer,
     tabular_mdp,
@@ -15,13 +19,17 @@ from metarl_envs import (
 )
 
 __all__ = [
+    "acrobot",
     "ant",
     "bandit",
+    "cart_pole",
     "grid_world",
     "half_cheetah",
     "hopper",
     "humanoid",
     "lunar_lander",
+    "mountain_car",
+    "pendulum",
     "point",
     "swimmer",
     "tabular_mdp",

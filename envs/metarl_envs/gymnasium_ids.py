@@ -4,6 +4,7 @@ Importing the families themselves, which takes seconds, is left to the first tha
 """
 
 NAMES = (
+    "AcrobotRandParams-v0",
     "AntDir-v0",
     "AntDir2D-v0",
     "AntDirMAML-v0",
@@ -13,6 +14,7 @@ NAMES = (
     "AntVel-v0",
     "AntVelMAML-v0",
     "BernoulliBandit-v0",
+    "CartPoleRandParams-v0",
     "GaussianBandit-v0",
     "GridWorld-v0",
     "HalfCheetahDir-v0",
@@ -25,6 +27,9 @@ NAMES = (
     "HopperRandParamsLegacy-v0",
     "HumanoidDir2D-v0",
     "LunarLanderRandParams-v0",
+    "MountainCarContinuousRandParams-v0",
+    "MountainCarRandParams-v0",
+    "PendulumRandParams-v0",
     "PointCorner-v0",
     "PointNavigation-v0",
     "SparsePointRobot-v0",
