@@ -22,6 +22,7 @@ NAMES = (
     "HalfCheetahDynamics-v0",
     "HalfCheetahRandParams-v0",
     "HalfCheetahVel-v0",
+    "HalfCheetahVelLegacy-v0",
     "HalfCheetahVelMAML-v0",
     "HopperRandParams-v0",
     "HopperRandParamsLegacy-v0",
