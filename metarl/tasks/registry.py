@@ -6,10 +6,11 @@ that module runs its `@register` lines. `metarl_envs` is the first such plugin.
 
 import importlib
 import importlib.metadata
+import inspect
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,10 +71,22 @@ def family_class(name: str) -> type[TaskDistribution]:
 def make(name: str, **options: Any) -> TaskDistribution:
     """A family by name; options go to its constructor."""
     family = family_class(name)
+    _refuse_unknown(name, family, options)
     try:
         return family(**options)
     except (TypeError, ValueError) as error:
         raise UserError(f"{name} does not take these options: {error}") from error
+
+
+def _refuse_unknown(name: str, family: type, options: Mapping[str, Any]) -> None:
+    """Answer an option that the constructor does not have with those that it has."""
+    known = inspect.signature(family).parameters
+    unknown = [option for option in options if option not in known]
+    if unknown and not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values()):
+        raise UserError(
+            f"{name} does not take these options: {', '.join(unknown)}; "
+            f"it takes {', '.join(known) or 'none'}"
+        )
 
 
 def _import_module(module: str) -> None:
@@ -82,7 +95,9 @@ def _import_module(module: str) -> None:
     try:
         importlib.import_module(module)
     except Exception as error:  # whatever the user's code raises
-        raise UserError(f"the module {module!r} cannot be imported: {error!r}") from error
+        missing = isinstance(error, ModuleNotFoundError) and error.name == module
+        advice = "run where it lies, or install it" if missing else "mend it"
+        raise UserError(f"the module {module!r} cannot be imported: {error!r}; {advice}") from error
 
 
 def _origin(family: type[TaskDistribution]) -> tuple[str, str]:

@@ -165,7 +165,7 @@ def test_options_go_to_the_family():
     assert [env.step(0)[3] for _ in range(2)] == [False, True]
     with pytest.raises(UserError, match="Counter-v0 is made already and takes no arms"):
         SingleTaskEnv(Counter(), arms=10)
-    with pytest.raises(UserError, match="PointNavigation-v0 does not take these options"):
+    with pytest.raises(UserError, match="does not take these options: arms; it takes none"):
         _point(arms=10)
 
 

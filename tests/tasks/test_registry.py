@@ -48,7 +48,7 @@ def test_make_gives_a_family_that_knows_its_name():
 def test_options_go_to_the_constructor():
     register("Own-v0")(_Family)
     assert make("Own-v0", horizon=7).horizon == 7
-    with pytest.raises(UserError, match=r"Own-v0 does not take these options: .*'speed'"):
+    with pytest.raises(UserError, match=r"Own-v0 .* these options: speed; it takes horizon"):
         make("Own-v0", speed=1)
 
 
@@ -189,9 +189,9 @@ def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: 
     (tmp_path / "broken_tasks.py").write_text("raise RuntimeError('no licence')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
-    with pytest.raises(UserError, match=r"'broken_tasks' cannot be imported: .*no licence"):
+    with pytest.raises(UserError, match=r"'broken_tasks' cannot be imported: .*licence.*; mend it"):
         make("broken_tasks:Any-v0")
-    with pytest.raises(UserError, match=r"'absent_tasks' cannot be imported: ModuleNotFoundError"):
+    with pytest.raises(UserError, match=r"'absent_tasks' cannot be imported: .*; run where it"):
         make("absent_tasks:Any-v0")
     with pytest.raises(UserError, match="unknown task family 'Absent-v0'"):
         make("metarl_envs.point:Absent-v0")
