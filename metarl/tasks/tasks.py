@@ -92,8 +92,10 @@ class Tasks:
         """The inverse of `to_json`; UserError when the text is not a list of equal objects."""
         try:
             records = json.loads(text)
-            if not isinstance(records, list) or any(r.keys() != records[0].keys() for r in records):
-                raise ValueError("not a list of objects with the same keys")
+            if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
+                raise ValueError("not a list of objects")
+            if any(r.keys() != records[0].keys() for r in records):
+                raise ValueError("not all objects have the same keys")
             return cls.stack(records)
         except (ValueError, AttributeError, TypeError, KeyError) as error:
             raise UserError(
@@ -106,9 +108,15 @@ class Tasks:
 
 
 def _as_tensor(value: Any) -> Tensor:
-    tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+    tensor = value if isinstance(value, Tensor) else _from_numpy(np.array(value))
     if tensor.dim() == 0:
         raise ValueError("a parameter of a batch of tasks needs a leading task axis")
     if tensor.dtype == torch.bool or tensor.is_floating_point():
         return tensor.to(torch.float64)
     return tensor.to(torch.int64)
+
+
+def _from_numpy(value: np.ndarray) -> Tensor:
+    if value.dtype.kind not in "biuf":
+        raise ValueError(f"parameters must be numbers, got {value.tolist()!s:.60}")
+    return torch.from_numpy(value)
