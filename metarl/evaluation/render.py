@@ -66,6 +66,7 @@ def render_random(family: SimulatedFamily, task: Tasks, film: Film, seed: int = 
         film: the animation.
         seed: of the start, of whatever is random in the world, and of the actions.
     """
+    _require_between("seed", seed, 0, None)
     env = FilmedEnv(family, 1, film, "random actions", threads=1)
     env.filming = True
     env.set_tasks(task)

@@ -138,6 +138,11 @@ def test_the_seed_decides_the_actions(tmp_path: Path, captions: list[tuple[str, 
     assert first == again != other
 
 
+def test_a_negative_seed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="seed must be at least 0, got -1"):
+        render_random(point(), choose_task(point(), FAR), Film(tmp_path / "x.gif"), seed=-1)
+
+
 def test_seconds_are_in_the_caption_and_the_speed_is_real(
     tmp_path: Path, captions: list[tuple[str, ...]]
 ) -> None:
@@ -301,7 +306,8 @@ def test_a_task_is_chosen_by_json_split_or_seed() -> None:
     ("arguments", "expected"),
     [
         ({"task": '{"goal": [1'}, "these are no tasks: .* expected e.g."),
-        ({"task": "3"}, "these are no tasks"),
+        ({"task": "3"}, "these are no tasks: not a list of objects; expected"),
+        ({"task": '{"goal": ["a", 1]}'}, "no tasks: parameters must be numbers, got .*'a'"),
         ({"task": "[]"}, "these are no tasks: a batch needs at least one task"),
         ({"task": f"[{FAR}, {FAR}]"}, "--task holds 2 tasks; give one"),
         ({"task": '{"gaol": [1, 2]}'}, "has the task parameters goal; got gaol"),
