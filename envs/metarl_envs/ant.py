@@ -70,7 +70,8 @@ class AntMAML(AntWithContacts):
     Observation `[125]`: qpos (15) and qvel (14), the contact forces cfrc_ext (14 bodies x 6, each
         clipped to [-1, 1]), the torso's rotation matrix (9) and the centre of mass of the whole
         body (x, y, z in m). The position is in it.
-    Start: rllab's pose (joint angles 0 and 1 rad, height 0.55 m) + 0.01 N(0, 1), qvel 0.1 N(0, 1).
+    Start: rllab's pose (hips at 0, ankles at +-1 rad, height 0.55 m) + 0.01 N(0, 1), qvel
+        0.1 N(0, 1).
     Velocity and position are those of the centre of mass of the whole body at the end of the step.
     Action and termination as `Ant`; rllab's body equals Gymnasium's, with torques of 150 N m.
     Source: cbfinn/maml_rl, rllab/envs/mujoco/{ant_env_rand,mujoco_env}.py.
@@ -283,7 +284,8 @@ class AntDynamics(DynamicsFamily, Ant):
         with probability 0.1, else 1. Out of distribution: gravity U[2, 2.5], friction log-uniform
         on [0.25, 0.375], torso_mass U[4, 5]. `named_tasks` are CSP's scenarios.
     Source: CSP (Gaya et al. 2023), facebookresearch/salina salina_cl/scenarios/brax/ant.py, on
-        Gymnasium's v5 body; its springs and joint damping are left out.
+        Gymnasium's v5 body; its springs, joint damping and contact cost are
+        left out.
     """
 
     feet = ("left_ankle_geom", "right_ankle_geom", "third_ankle_geom", "fourth_ankle_geom")

@@ -211,7 +211,7 @@ class HalfCheetahRandParams(HalfCheetah):
         `friction_scale` [9, 3], per geom and coefficient: 1.5^u with u ~ U[-3, 3], that is
         log-uniform on [0.296296, 3.375]; `damping_scale` [6], per joint: 1.3^u, on
         [0.455166, 2.197]. Out of distribution: damping_scale 1.3^U[3, 4] with
-        friction_scale 1.5^U[-4, -3], stiff joints on slippery ground.
+        friction_scale 1.5^U[-4, -3], heavily damped joints on slippery ground.
         MuJoCo's derived constants follow the body (mj_setConst).
     Source: the multipliers of dennisl88/rand_param_envs base.py (log_scale_limit 3.0), which has no
         half-cheetah of its own, with the reward of the MAML paper's forward direction.

@@ -34,7 +34,7 @@ def random_parameters(bodies: int, joints: int, geoms: int) -> dict[str, Paramet
 
 
 def ood_parameters(joints: int, geoms: int) -> dict[str, Parameter]:
-    """Stiffer joints (u ~ U[L, L + 1]) on more slippery ground (u ~ U[-L - 1, -L])."""
+    """More damping in the joints (u ~ U[L, L + 1]) on more slippery ground (u ~ U[-L - 1, -L])."""
     limit = LOG_SCALE_LIMIT
     return {
         "damping_scale": scale(DAMPING_BASE, (joints,), limit, limit + 1.0),

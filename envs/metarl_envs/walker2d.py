@@ -58,7 +58,7 @@ class Walker2dRandParams(Walker2d):
         `friction_scale` [8, 3], per geom and coefficient: 1.5^u with u ~ U[-3, 3], that is
         log-uniform on [0.296296, 3.375]; `damping_scale` [6], per joint: 1.3^u, on
         [0.455166, 2.197]. Out of distribution: damping_scale 1.3^U[3, 4] with
-        friction_scale 1.5^U[-4, -3], stiff joints on slippery ground.
+        friction_scale 1.5^U[-4, -3], heavily damped joints on slippery ground.
         MuJoCo's derived constants follow the body (mj_setConst).
     Source: dennisl88/rand_param_envs base.py and walker2d_rand_params.py (log_scale_limit 3.0), as
         used by ProMP and PEARL, on Gymnasium's v5 body (both feet with friction 1.9) and time step.
