@@ -101,7 +101,7 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"metarl {metarl.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    listing = commands.add_parser("list", help="families and algorithms, one line each")
+    listing = commands.add_parser("list", help="families with their parameters, and algorithms")
     listing.add_argument("--json", action="store_true", help="everything, as one JSON object")
     listing.set_defaults(run=_list, parser=listing)
 
