@@ -22,8 +22,8 @@ On one family of each robot, with 40 different policies of its own preset:
 
 On each world that is written as tensor functions (point robots, bandits, classic control, ...):
 
-  worlds                       the same rollouts, in environment steps/s, against Gymnasium's
-                               SyncVectorEnv of the same world with random actions
+  worlds                       rollouts in whole episodes, in environment steps/s, against
+                               Gymnasium's SyncVectorEnv of the same world with random actions
 
 The table also compares with the engine as it comes, with MuJoCo's profiler on and all stages of
 Gymnasium's model, which gives the same motion. A ratio is taken of two measurements next to each
@@ -79,6 +79,8 @@ TARGETS = {
 }
 GROUP_TARGETS = {"robots": "≥ 0.85", "robots_that_fall": "", "worlds": "≥ 2"}
 """Groups of pairs, whose keys are `GROUP/FAMILY`."""
+MOST_REPETITIONS = 3
+"""Of every robot and world: there are many, and the slow ones take minutes."""
 ROBOTS = (
     "half_cheetah_vel",
     "ant_dir2d",
@@ -159,7 +161,7 @@ def measure(config: Config, scale: Scale, repetitions: int) -> Measurements:
         _repeat(pairs, repetitions)
     for prepare in (*_robots(scale, threads), _redraw(scale, threads), *_worlds(scale, threads)):
         with prepare as pair:
-            _repeat([pair], repetitions)
+            _repeat([pair], min(repetitions, MOST_REPETITIONS))
             pairs.append(pair.done())
     peak_memory = []
     for repetition in range(repetitions):
@@ -225,6 +227,7 @@ def _worlds(scale: Scale, threads: int) -> Iterator[AbstractContextManager[Pair]
         _progress(f"choosing the fastest setting of the peer of {family}")
         horizon = scale.horizon if scale is QUICK else None
         experiment, sampler = make_experiment(_preset(folders[family], scale, threads), horizon)
+        never_end(experiment.family)
         with world_peer(family, scale) as peer:
             yield Pair(
                 f"worlds/{family}", peer.label, ClosedLoop(experiment, sampler).rate, peer.rate
@@ -360,7 +363,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object of the medians")
     parser.add_argument(
-        "--repetitions", type=_positive, default=5, metavar="N", help="of each pair (default: 5)"
+        "--repetitions",
+        type=_positive,
+        default=5,
+        metavar="N",
+        help=f"of each pair (default: 5); at most {MOST_REPETITIONS} of every robot and world",
     )
     parser.add_argument(
         "--threads",

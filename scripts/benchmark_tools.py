@@ -26,7 +26,7 @@ from torch import Tensor
 from metarl.config import Config
 from metarl.policies import Parameters, Policy
 from metarl.sampling import Sampler
-from metarl.simulation import MujocoFamily, MujocoState, TaskVectorEnv
+from metarl.simulation import MujocoFamily, MujocoState, TaskVectorEnv, TensorFamily
 from metarl.simulation.engine import SimulatedFamily
 from metarl.simulation.mujoco import ASSETS, MujocoEngine
 from metarl.simulation.profiling import set_profiling
@@ -54,10 +54,11 @@ def make_experiment(config: Config, horizon: int | None) -> tuple[Experiment, Sa
 def never_end(family: SimulatedFamily) -> None:
     """Let this family's episodes last for the whole horizon, whatever the task says."""
 
-    def never(state: MujocoState, tasks: Tasks) -> Tensor:
-        return torch.zeros(len(state.qpos), dtype=torch.bool)
+    def never(state: MujocoState | Tensor, tasks: Tasks) -> Tensor:
+        count = len(state) if isinstance(state, Tensor) else len(state.qpos)
+        return torch.zeros(count, dtype=torch.bool)
 
-    assert isinstance(family, MujocoFamily)
+    assert isinstance(family, MujocoFamily | TensorFamily)
     family.terminated = never
 
 

@@ -313,6 +313,11 @@ class AntDynamics(DynamicsFamily, Ant):
         "disabled_second_diagonal": {"action_scale": [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0]},
         "disabled_hard1": {"action_scale": [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]},
         "disabled_hard2": {"action_scale": [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0]},
+        "disabled_hard3": {"action_scale": [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]},
+        "disabled_hard4": {"action_scale": [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]},
+        "small_gravity": {"gravity": 0.8},
+        "high_gravity": {"gravity": 1.25},
+        **{f"gravity_{level / 5}": {"gravity": level / 5} for level in range(1, 11)},
     }
 
     def observation(self, state: MujocoState, tasks: Tasks) -> Tensor:

@@ -66,8 +66,9 @@ class Sampler:
         normalizer: ObservationNormalizer | None = None,
     ) -> "Sampler":
         """A sampler of K tasks and N episodes that uses this many threads well."""
-        # Two threads to a shard: where episodes end early, one shard alone is done before another.
-        shards = max(1, min(family.max_shards, threads // 2, tasks))
+        # Where episodes end early, one shard is done before another: fewer, of two threads each.
+        most = threads // 2 if family.ends_early else threads
+        shards = max(1, min(family.max_shards, most, tasks))
         envs = [
             TaskVectorEnv(family, len(part), episodes, _share(threads, shards, index))
             for index, part in enumerate(_parts(tasks, shards))

@@ -62,6 +62,12 @@ class SimulatedFamily(TaskDistribution):
 
     max_shards: ClassVar[int] = 1
     """Parts of a batch worth stepping side by side: 1 where Python is most of a step's work."""
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether episodes may end before the horizon, so that parts take unequally long."""
+        return False
+
     rendering: bool = False
     """Whether its environments are to be pictured: an engine may need to know as it makes them."""
 

@@ -135,6 +135,11 @@ class MujocoFamily(SimulatedFamily):
         """Whether the episode ends in this state, bool `[n]`; never unless overridden."""
         return torch.zeros(len(state.qpos), dtype=torch.bool, device=state.qpos.device)
 
+    @property
+    def ends_early(self) -> bool:
+        """Whether the family says when an episode ends."""
+        return type(self).terminated is not MujocoFamily.terminated
+
     @abstractmethod
     def reset(self, random: TaskStreams, tasks: Tasks) -> tuple[Tensor, Tensor]:
         """Initial positions `[n, nq]` and velocities `[n, nv]`, float64."""

@@ -206,10 +206,22 @@ def test_trajectories_do_not_depend_on_the_number_of_threads():
 
 
 @pytest.mark.parametrize(
-    ("tasks", "threads", "expected"),
-    [(5, 1, [5]), (5, 3, [5]), (5, 4, [2, 3]), (3, 8, [1, 1, 1]), (9, 8, [2, 2, 2, 3])],
+    ("ends_early", "tasks", "threads", "expected"),
+    [
+        (False, 5, 1, [5]),
+        (False, 5, 2, [2, 3]),
+        (False, 3, 8, [1, 1, 1]),
+        (False, 9, 8, [2, 2, 2, 3]),
+        (True, 5, 1, [5]),
+        (True, 5, 3, [5]),
+        (True, 5, 4, [2, 3]),
+        (True, 9, 8, [2, 2, 2, 3]),
+    ],
 )
-def test_tasks_are_shared_out_over_an_environment_per_two_threads(tasks, threads, expected):
+def test_tasks_are_shared_out_over_an_environment_for_each_thread_or_two(
+    ends_early, tasks, threads, expected, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Walk, "ends_early", ends_early)
     family = Walk()
     family.max_shards = 4  # pyright: ignore[reportAttributeAccessIssue]
     plain, _ = make(family, 1)
