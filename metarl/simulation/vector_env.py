@@ -147,7 +147,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Gymnasium's step; `info["failed"]` marks episodes that ended by diverged physics."""
         stepped = self._active.clone()
-        result = self.step_episodes(torch.from_numpy(np.array(actions)))
+        result = self.step_episodes(torch.from_numpy(self._checked(actions)))
         truncated = stepped & ~self._active & ~result.terminated
         return (
             result.observation.numpy(),
@@ -160,6 +160,24 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         """Free what pictures needed; Gymnasium's `close` calls this."""
         self.engine.close()
+
+    def _checked(self, actions: Any) -> np.ndarray:
+        """A copy of anyone's actions; UserError where they do not fit the action space."""
+        copied, space = np.array(actions), self.single_action_space
+        expected = (self.num_envs, *(space.shape or ()))
+        if copied.shape != expected:
+            raise UserError(
+                f"actions of {self.family.name} need the shape {expected}, got {copied.shape}"
+            )
+        if (
+            isinstance(space, gymnasium.spaces.Discrete)
+            and not ((copied >= 0) & (copied < space.n)).all()
+        ):
+            raise UserError(
+                f"actions of {self.family.name} are 0 to {space.n - 1}, got "
+                f"{copied.min()} to {copied.max()}"
+            )
+        return copied
 
     @property
     def _observation_dtype(self) -> torch.dtype:

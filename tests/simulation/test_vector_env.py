@@ -323,3 +323,12 @@ def test_a_whole_number_is_a_float_where_the_family_draws_floats(scale):
     # 0.1 as float32 is 0.100000001490116...; the product is exact in float64 only
     assert env.step(_actions(0.1))[1].tolist() == [3 * float(np.float32(0.1))]
     assert env.tasks is tasks
+
+
+def test_actions_that_do_not_fit_are_refused_in_one_line():
+    bandit = TaskVectorEnv(make("BernoulliBandit-v0"), 2)  # pyright: ignore[reportArgumentType]
+    bandit.reset(seed=0)
+    with pytest.raises(UserError, match=r"actions of BernoulliBandit-v0 are 0 to 4, got 0 to 7"):
+        bandit.step(np.array([7, 0]))
+    with pytest.raises(UserError, match=r"need the shape \(2,\), got \(3,\)"):
+        bandit.step(np.array([0, 1, 2]))
