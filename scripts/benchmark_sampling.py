@@ -228,9 +228,13 @@ def _worlds(scale: Scale, threads: int) -> Iterator[AbstractContextManager[Pair]
         horizon = scale.horizon if scale is QUICK else None
         experiment, sampler = make_experiment(_preset(folders[family], scale, threads), horizon)
         never_end(experiment.family)
+        closed_loop = ClosedLoop(experiment, sampler)
         with world_peer(family, scale) as peer:
             yield Pair(
-                f"worlds/{family}", peer.label, ClosedLoop(experiment, sampler).rate, peer.rate
+                f"worlds/{family}",
+                peer.label,
+                lambda: closed_loop.sustained_rate(scale.peer_seconds),
+                peer.rate,
             )
 
     return (prepare(family) for family in WORLDS)

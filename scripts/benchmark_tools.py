@@ -77,6 +77,14 @@ class ClosedLoop:
         self.sampler.collect(self.parameters)
         return self.sampler.environment_steps / (time.perf_counter() - started)
 
+    def sustained_rate(self, seconds: float) -> float:
+        """The same over as many rollouts as take this long: one of a small world is too short."""
+        steps, started = 0, time.perf_counter()
+        while (spent := time.perf_counter() - started) < seconds:
+            self.rate()
+            steps += self.sampler.environment_steps
+        return steps / spent
+
 
 class MetaIteration:
     """The first meta-iteration of the preset, as the trainer does it."""
