@@ -435,7 +435,7 @@ def test_an_error_in_a_worker_names_the_task_and_leaves_the_workers_alive():
     with pytest.raises(
         UserError, match=r"CartPole-v1 failed in step with gravity=10.0, length=0.5:"
     ):
-        env.step(np.array([1, 7]))
+        env.step_episodes(torch.tensor([1, 7]))  # `step` itself would refuse it
     env.reset()
     env.step(np.array([1, 1]))
 
