@@ -98,7 +98,7 @@ def gymnasium_peer(mode: str, sizes: Sequence[int], scale: Scale) -> Peer:
             env = gymnasium.make_vec("HalfCheetah-v5", size, vectorization_mode=mode)
             return Peer(f"Gymnasium {mode}", env, size, scale)
 
-    return _fastest_peer(make, sizes)
+    return fastest_peer(make, sizes)
 
 
 def async_sizes(scale: Scale, cpus: int) -> tuple[int, ...]:
@@ -120,10 +120,11 @@ def envpool_peer(scale: Scale, threads: int) -> Peer | None:
             env = envpool.make(name, env_type="gymnasium", num_envs=size, num_threads=threads)
             return Peer(f"EnvPool {name}", env, size, scale)
 
-    return _fastest_peer(make, scale.envpool_sizes)
+    return fastest_peer(make, scale.envpool_sizes)
 
 
-def _fastest_peer(make: Callable[[int], Peer], sizes: Sequence[int]) -> Peer:
+def fastest_peer(make: Callable[[int], Peer], sizes: Sequence[int]) -> Peer:
+    """The peer of the fastest size; the others are closed."""
     peers = [make(size) for size in sizes]
     best = fastest(peers, Peer.rate)
     for peer in peers:

@@ -9,8 +9,8 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from benchmark_peers import Peer, Scale
-from benchmark_tools import SEED, fastest, silenced
+from benchmark_peers import Peer, Scale, fastest_peer
+from benchmark_tools import SEED, silenced
 
 CLASSIC_CONTROL = {
     "CartPoleRandParams-v0": "CartPole-v1",
@@ -197,5 +197,4 @@ def world_peer(family: str, scale: Scale) -> Peer:
         name = world if isinstance(world, str) else world.__name__
         return Peer(f"Gymnasium sync {name}", env, size, scale)
 
-    peers = [make(size) for size in scale.sync_sizes]
-    return fastest(peers, Peer.rate)
+    return fastest_peer(make, scale.sync_sizes)

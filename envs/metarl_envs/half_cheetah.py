@@ -1,14 +1,11 @@
 """The half-cheetah: tasks that vary the reward, the body or the world."""
 
-from collections.abc import Mapping
-
 import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
 
 from metarl.simulation import MujocoFamily, MujocoState
-from metarl.simulation.mujoco import NominalModel
 from metarl.tasks import Choice, Tasks, TaskStreams, Uniform, register
 from metarl_envs import rand_params
 from metarl_envs.dynamics import (
@@ -201,7 +198,7 @@ class HalfCheetahVelLegacy(HalfCheetah):
 
 
 @register("HalfCheetahRandParams-v0")
-class HalfCheetahRandParams(HalfCheetah):
+class HalfCheetahRandParams(rand_params.RandParamsFamily, HalfCheetah):
     """Run forward with a body whose masses, inertias, damping and friction are unknown.
 
     Observation, action, start, termination: see `HalfCheetah`. Horizon 200.
@@ -219,9 +216,6 @@ class HalfCheetahRandParams(HalfCheetah):
 
     parameters = rand_params.random_parameters(bodies=7, joints=6, geoms=9)
     ood_parameters = rand_params.ood_parameters(joints=6, geoms=9)
-
-    def physics(self, nominal: NominalModel, tasks: Tasks) -> Mapping[str, Tensor]:
-        return rand_params.scaled_physics(nominal, tasks)
 
     def reward(
         self, before: MujocoState, after: MujocoState, action: Tensor, tasks: Tasks

@@ -1,14 +1,11 @@
 """The hopper: tasks that vary its body."""
 
-from collections.abc import Mapping
-
 import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
 
 from metarl.simulation import MujocoFamily, MujocoState
-from metarl.simulation.mujoco import NominalModel
 from metarl.tasks import Tasks, TaskStreams, register
 from metarl_envs import rand_params
 
@@ -49,7 +46,7 @@ class Hopper(MujocoFamily):
 
 
 @register("HopperRandParams-v0")
-class HopperRandParams(Hopper):
+class HopperRandParams(rand_params.RandParamsFamily, Hopper):
     """Hop forward with a body whose masses, inertias, damping and friction are unknown.
 
     Observation, action, start, termination: see `Hopper`. Horizon 200 (1.6 s).
@@ -67,9 +64,6 @@ class HopperRandParams(Hopper):
 
     parameters = rand_params.random_parameters(bodies=4, joints=3, geoms=5)
     ood_parameters = rand_params.ood_parameters(joints=3, geoms=5)
-
-    def physics(self, nominal: NominalModel, tasks: Tasks) -> Mapping[str, Tensor]:
-        return rand_params.scaled_physics(nominal, tasks)
 
 
 @register("HopperRandParamsLegacy-v0")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from metarl.simulation import MujocoFamily
 from metarl.simulation.mujoco import NominalModel
 from metarl.tasks import LogUniform, Parameter, Tasks
 
@@ -42,19 +43,21 @@ def ood_parameters(joints: int, geoms: int) -> dict[str, Parameter]:
     }
 
 
-def scaled_physics(nominal: NominalModel, tasks: Tasks) -> Mapping[str, Tensor]:
-    """The model fields of each task, from the nominal ones: nothing compounds."""
-    mass, inertia, damping, friction = (
-        nominal[name].repeat(len(tasks), *[1] * nominal[name].dim())
-        for name in ("body_mass", "body_inertia", "dof_damping", "geom_friction")
-    )
-    mass[:, 1:] *= tasks["mass_scale"]  # body 0 is the world
-    inertia[:, 1:] *= tasks["inertia_scale"]
-    damping[:, ROOT_DOFS:] *= tasks["damping_scale"]
-    friction *= tasks["friction_scale"]
-    return {
-        "body_mass": mass,
-        "body_inertia": inertia,
-        "dof_damping": damping,
-        "geom_friction": friction,
-    }
+class RandParamsFamily(MujocoFamily):
+    """A planar robot whose tasks are `random_parameters`; mix it in before the robot's class."""
+
+    def physics(self, nominal: NominalModel, tasks: Tasks) -> Mapping[str, Tensor]:
+        mass, inertia, damping, friction = (
+            nominal[name].repeat(len(tasks), *[1] * nominal[name].dim())
+            for name in ("body_mass", "body_inertia", "dof_damping", "geom_friction")
+        )
+        mass[:, 1:] *= tasks["mass_scale"]  # body 0 is the world
+        inertia[:, 1:] *= tasks["inertia_scale"]
+        damping[:, ROOT_DOFS:] *= tasks["damping_scale"]
+        friction *= tasks["friction_scale"]
+        return {
+            "body_mass": mass,
+            "body_inertia": inertia,
+            "dof_damping": damping,
+            "geom_friction": friction,
+        }

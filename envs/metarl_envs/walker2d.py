@@ -1,14 +1,11 @@
 """The planar walker: tasks that vary its body or the reward."""
 
-from collections.abc import Mapping
-
 import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
 
 from metarl.simulation import MujocoFamily, MujocoState
-from metarl.simulation.mujoco import NominalModel
 from metarl.tasks import Choice, Tasks, TaskStreams, Uniform, register
 from metarl_envs import rand_params
 
@@ -48,7 +45,7 @@ class Walker2d(MujocoFamily):
 
 
 @register("Walker2dRandParams-v0")
-class Walker2dRandParams(Walker2d):
+class Walker2dRandParams(rand_params.RandParamsFamily, Walker2d):
     """Walk forward with a body whose masses, inertias, damping and friction are unknown.
 
     Observation, action, start, termination: see `Walker2d`. Horizon 200 (1.6 s).
@@ -66,9 +63,6 @@ class Walker2dRandParams(Walker2d):
 
     parameters = rand_params.random_parameters(bodies=7, joints=6, geoms=8)
     ood_parameters = rand_params.ood_parameters(joints=6, geoms=8)
-
-    def physics(self, nominal: NominalModel, tasks: Tasks) -> Mapping[str, Tensor]:
-        return rand_params.scaled_physics(nominal, tasks)
 
     def reward(
         self, before: MujocoState, after: MujocoState, action: Tensor, tasks: Tasks

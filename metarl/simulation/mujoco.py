@@ -236,14 +236,14 @@ class MujocoEngine:
     def __init__(self, family: MujocoFamily, environments: int, threads: int):
         self.family = family
         set_profiling(False)
-        refresh = family.refresh_fields
         # With one MjData for each simulation, the fields that are refreshed at the end of a step
         # are where the next step continues, and so cost nothing; else sharing one is faster.
-        self.batch = Batch(family.model, environments, threads, persistent=refresh)
+        self.batch = Batch(family.model, environments, threads, persistent=family.refresh_fields)
         fields = (*family.fields, "sensordata") if family.sensors else family.fields
         self._views = {name: self.batch.bind(name) for name in fields}
         self._sensors = {name: _slice_of(family.model.sensor(name)) for name in family.sensors}
-        stage = mujoco.mjtStage.mjSTAGE_VEL if refresh else mujoco.mjtStage.mjSTAGE_NONE
+        at_new_state = mujoco.mjtStage.mjSTAGE_VEL
+        stage = at_new_state if family.refresh_fields else mujoco.mjtStage.mjSTAGE_NONE
         self._stage = stage.value
         self._expanded: set[str] = set()
         self._tasks: Tasks
@@ -348,8 +348,9 @@ class MujocoEngine:
         return warned | ~(finite & torch.isfinite(reward))
 
     def _read(self, ids: Tensor | None = None) -> MujocoState:
-        rows = slice(None) if ids is None else ids.numpy()
-        fields = {n: torch.from_numpy(np.array(view[rows])) for n, view in self._views.items()}
+        # Rows by index are a copy already.
+        rows = {n: v.copy() if ids is None else v[ids.numpy()] for n, v in self._views.items()}
+        fields = {name: torch.from_numpy(values) for name, values in rows.items()}
         return MujocoState(fields, self._sensors)
 
 
