@@ -23,6 +23,7 @@ from metarl.config import Config, load_config
 from metarl.errors import UserError, nearest
 from metarl.evaluation.curves import AdaptationCurve
 from metarl.evaluation.run import evaluate_run
+from metarl.evaluation.statistics import bootstrap_interval
 from metarl.launch import find_presets
 from metarl.simulation import TaskVectorEnv
 from metarl.simulation.engine import SimulatedFamily
@@ -85,10 +86,12 @@ def untrained_return(run: RunFolder) -> float:
 
 def gain_interval(curve: AdaptationCurve) -> tuple[float, float]:
     """95 % bootstrap interval of the mean gain from one step, over tasks."""
-    gains = curve.returns[:, 1] - curve.returns[:, 0]
-    generator = np.random.default_rng(0)
-    draws = generator.choice(gains, (4000, len(gains))).mean(axis=1)
-    low, high = np.quantile(draws, (0.025, 0.975))
+    low, high = bootstrap_interval(
+        curve.returns[:, 1] - curve.returns[:, 0],
+        np.mean,
+        seed=0,
+        distinct_tasks=curve.details["distinct_tasks"],
+    )
     return float(low), float(high)
 
 
@@ -113,6 +116,7 @@ def measure(name: str, path: Path, options: argparse.Namespace, console: Console
     assert isinstance(family, SimulatedFamily)
     tasks = family.split("test").cycle(40)
     mean = curve.mean
+    gain_low, gain_high = gain_interval(curve)
     return Row(
         family=family.name,
         random_actions=random_return(family, tasks, 20, options.seed),
@@ -121,8 +125,8 @@ def measure(name: str, path: Path, options: argparse.Namespace, console: Console
         after_1=float(mean[1]),
         after_3=float(mean[3]),
         gain_1=float(mean[1] - mean[0]),
-        gain_1_low=gain_interval(curve)[0],
-        gain_1_high=gain_interval(curve)[1],
+        gain_1_low=gain_low,
+        gain_1_high=gain_high,
         iterations=options.iterations,
         environment_steps=int(curve.details["training_environment_steps"]),
         minutes=minutes,
