@@ -39,6 +39,11 @@ class TasksConfig:
     """Name of the task family, e.g. PointNavigation-v0; `metarl list` shows them all."""
     options: dict[str, Any] = field(default_factory=dict)
     """What the family's constructor takes, e.g. {arms: 10} for a bandit."""
+    horizon: int | None = None
+    """Time steps of an episode (T); null: the family's."""
+    training_tasks: int | None = None
+    """Train on this many tasks, drawn once, of which each iteration takes a meta-batch; null: fresh
+    draws in every iteration."""
     tasks_per_iteration: int = 20
     """Tasks in one meta-batch (K)."""
     episodes_per_task: int = 20
@@ -46,7 +51,11 @@ class TasksConfig:
 
     def __post_init__(self) -> None:
         require(self.family != "", "family", "must name a task family; see `metarl list`")
-        require_at_least(1, self, "tasks_per_iteration", "episodes_per_task")
+        require_at_least(1, self, "horizon", "tasks_per_iteration", "episodes_per_task")
+        if self.training_tasks is not None:
+            least = f"tasks_per_iteration = {self.tasks_per_iteration}"
+            message = f"must be at least {least}, got {self.training_tasks}"
+            require(self.training_tasks >= self.tasks_per_iteration, "training_tasks", message)
 
 
 @dataclass(frozen=True)
@@ -109,6 +118,9 @@ class RunConfig:
     """Seed of everything random in the run."""
     iterations: int = 500
     """Meta-iterations."""
+    environment_steps: int | None = None
+    """Stop after the iteration in which this many environment steps are reached, if that comes
+    before the last one: equal budgets for learners whose iterations differ; null: no limit."""
     output: str | None = None
     """Folder of the run; null: a new one at runs/FAMILY/ALGORITHM/seedN-DATE-TIME."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -122,7 +134,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         require_at_least(0, self, "seed", "evaluate_every")
-        require_at_least(1, self, "iterations", "threads", "checkpoint_every")
+        require_at_least(1, self, "iterations", "environment_steps", "threads", "checkpoint_every")
         require(self.output != "", "output", "must name a folder, or be null")
 
 

@@ -7,8 +7,11 @@ import numpy as np
 import torch
 
 from metarl.algorithms.learner import Learner, Metrics
+from metarl.algorithms.maml_ppo import MAMLPPO, MAMLPPOConfig
 from metarl.algorithms.maml_trpo import MAMLTRPO, MAMLTRPOConfig
+from metarl.algorithms.promp import ProMP, ProMPConfig
 from metarl.policies import Policy
+from metarl.simulation.engine import SimulatedFamily
 from metarl.workers import Workers
 
 __all__ = ["ALGORITHMS", "Algorithm", "Learner", "Metrics", "config_classes", "make_learner"]
@@ -27,6 +30,8 @@ ALGORITHMS = {
     "maml_trpo": Algorithm(
         MAMLTRPOConfig, MAMLTRPO, "MAML with a TRPO meta-update through the inner step"
     ),
+    "maml_ppo": Algorithm(MAMLPPOConfig, MAMLPPO, "MAML with PPO's clipped objective outside"),
+    "promp": Algorithm(ProMPConfig, ProMP, "clipped meta-objective, KL penalty before adaptation"),
 }
 
 
@@ -38,9 +43,12 @@ def config_classes() -> dict[str, type]:
 def make_learner(
     config: Any,
     policy: Policy,
+    family: SimulatedFamily,
     generator: np.random.Generator,
     device: torch.device | str = "cpu",
     workers: Workers | None = None,
 ) -> Learner:
-    """The learner that `config.name` names."""
-    return ALGORITHMS[config.name].learner(policy, config, generator, device, workers)
+    """The learner that `config.name` names, with the policy that it wants in place of `policy`."""
+    learner = ALGORITHMS[config.name].learner
+    policy = learner.policy_for(policy, family, config)
+    return learner(policy, config, generator, device, workers)

@@ -1,16 +1,32 @@
 """The protocol that all learners share: adapt, meta-update, state."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
+from metarl.policies import Policy
 from metarl.sampling import Sampler, Trajectories
+from metarl.simulation.engine import SimulatedFamily
 
 Metrics = dict[str, float]
 """Named numbers of one iteration, `train/...`, `loss/...`, `time/...`."""
 
 
 class Learner(Protocol):
-    """Learns from a sampler's tasks, and adapts to them."""
+    """Learns from a sampler's tasks, and adapts to them.
+
+    Made by `make_learner` as `Class(policy, config, generator, device, workers)`.
+    """
+
+    policy: Policy
+    """What acts in a rollout."""
+    trials_are_independent: ClassVar[bool] = False
+    """Whether each of the N episodes of a step adapts by itself, in a trial of its own, so that a
+    step costs a task one episode; otherwise all N adapt the task's policy together."""
+
+    @classmethod
+    def policy_for(cls, policy: Policy, family: SimulatedFamily, config: Any) -> Policy:
+        """The policy that this learner wants instead of a plain one with the configured network."""
+        return policy
 
     def meta_update(self, sampler: Sampler) -> Metrics:
         """One meta-iteration on the sampler's tasks."""
@@ -19,7 +35,11 @@ class Learner(Protocol):
     def adaptation(
         self, sampler: Sampler, steps: int, rates: Sequence[float] | None = None
     ) -> Iterator[Trajectories]:
-        """Trajectories after 0, 1, ..., `steps` adaptation steps, `[K, N, T, ...]` each."""
+        """Trajectories after 0, 1, ..., `steps` adaptation steps, `[K, N, T, ...]` each.
+
+        Leaves the learner as it is. `rates` replace the learning rates of the first steps, the
+        last one repeated; UserError where the learner adapts without one.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def evaluate(
             on_step(point)
     details: dict[str, Any] = {
         "family": family.name,
+        "horizon": family.horizon,
         "split": settings.split,
         "split_hash": listed.content_hash(),
         "distinct_tasks": min(len(listed), settings.tasks),

@@ -26,6 +26,8 @@ class Batch(TaskAxis):
     log_probs: Tensor
     """`[K, B]`, log-probability of each action under the policy that took it; importance ratios
     are relative to it."""
+    returns: Tensor
+    """`[K]`, mean undiscounted return of each task."""
 
     @classmethod
     def from_trajectories(
@@ -48,6 +50,7 @@ class Batch(TaskAxis):
             advantages.flatten(1).float(),
             weights.float(),
             torch.zeros_like(weights, dtype=torch.float32),
+            trajectories.returns.float(),
         )
 
     def with_log_probs(self, log_probs: Tensor) -> "Batch":
@@ -76,6 +79,8 @@ class Batch(TaskAxis):
 
     def every(self, stride: int) -> "Batch":
         """Every `stride`-th sample of each task, with weights that sum to 1 again."""
-        thinned = Batch(*(getattr(self, field.name)[:, ::stride] for field in fields(self)))
-        total = thinned.weights.sum(dim=1, keepdim=True)
-        return replace(thinned, weights=thinned.weights / total.clamp(min=1e-12))
+        samples = [field.name for field in fields(self) if field.name != "returns"]
+        thinned = {name: getattr(self, name)[:, ::stride] for name in samples}
+        total = thinned["weights"].sum(dim=1, keepdim=True)
+        thinned["weights"] = thinned["weights"] / total.clamp(min=1e-12)
+        return replace(self, **thinned)

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from torch import Tensor
 
 from metarl.policies import Policy
@@ -51,8 +52,12 @@ class Sampler:
         self.task_count = sum(env.task_count for env in self.envs)
         self.environment_steps = 0
         """Time steps taken since `begin`."""
+        self.task_indices: Sequence[int] = range(self.task_count)
+        """Which of a fixed set of training tasks these are; without one just 0 to K - 1."""
         self._purpose = ""
         self._seed = self._iteration = self._stage = 0
+        self.tasks: Tasks | None = None
+        """The K tasks of this iteration; None before `begin`."""
 
     @classmethod
     def of(
@@ -75,12 +80,24 @@ class Sampler:
         ]
         return cls(envs, policy, boundary, Workers(shards), normalizer)
 
-    def begin(self, tasks: Tasks, purpose: str, seed: int, iteration: int) -> None:
-        """Set the K tasks of an iteration; another `purpose` (train, test) has other streams."""
+    def begin(
+        self,
+        tasks: Tasks,
+        purpose: str,
+        seed: int,
+        iteration: int,
+        indices: Sequence[int] | None = None,
+    ) -> None:
+        """Set the K tasks of an iteration; another `purpose` (train, test) has other streams.
+
+        `indices` say which tasks of a fixed set they are, for learners that remember tasks.
+        """
         if len(tasks) != self.task_count:
             raise ValueError(f"this sampler holds {self.task_count} tasks, got {len(tasks)}")
         for env, part in self._env_parts():
             env.set_tasks(tasks[part])
+        self.tasks = tasks
+        self.task_indices = range(self.task_count) if indices is None else indices
         self._purpose = purpose
         self._seed, self._iteration, self._stage = seed, iteration, 0
         self.environment_steps = 0
@@ -106,6 +123,13 @@ class Sampler:
         self._stage += 1
         self.environment_steps += int(trajectories.mask.sum())
         return trajectories
+
+    def generators(self, name: str) -> list[np.random.Generator]:
+        """A random stream of each task for a learner's own draws: minibatches, latent variables.
+
+        Another stage (number of `collect` calls) has other streams.
+        """
+        return list(self._streams(name, slice(0, self.task_count)).generators)
 
     def _env_parts(self) -> list[tuple[TaskVectorEnv, slice]]:
         parts, first = [], 0

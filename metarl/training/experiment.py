@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from metarl.algorithms import Learner, make_learner
-from metarl.config import Config
+from metarl.config import Config, TasksConfig
 from metarl.errors import UserError
 from metarl.policies import Policy, make_policy, stack
 from metarl.sampling import ActionBoundary, ObservationNormalizer, Sampler
@@ -23,10 +23,14 @@ class Experiment:
 
     config: Config
     family: SimulatedFamily
-    policy: Policy
     learner: Learner
     normalizer: ObservationNormalizer
     threads: int
+
+    @property
+    def policy(self) -> Policy:
+        """What acts: the learner's policy."""
+        return self.learner.policy
 
     @classmethod
     def from_config(cls, config: Config) -> "Experiment":
@@ -38,9 +42,7 @@ class Experiment:
         torch.set_num_threads(1)
         threads = config.run.threads or usable_cpus()
         device = resolve_device(config.run.device)
-        family = make(config.tasks.family, **config.tasks.options)
-        if not isinstance(family, SimulatedFamily):
-            raise UserError(f"{config.tasks.family} has no engine; derive it from one's family")
+        family = _make_family(config.tasks)
         policy = make_policy(
             family.observation_space,
             family.action_space,
@@ -51,9 +53,9 @@ class Experiment:
         )
         generator = stream(config.run.seed, "initial parameters")
         workers = Workers(threads if device.type == "cpu" else 1)
-        learner = make_learner(config.algorithm, policy, generator, device, workers)
+        learner = make_learner(config.algorithm, policy, family, generator, device, workers)
         normalizer = ObservationNormalizer(policy.network.sizes[0])
-        return cls(config, family, policy, learner, normalizer, threads)
+        return cls(config, family, learner, normalizer, threads)
 
     def sampler(self, tasks: int, episodes: int) -> Sampler:
         """Rollouts of `tasks` tasks with `episodes` episodes each."""
@@ -70,14 +72,29 @@ class Experiment:
         """
         if not self.config.policy.normalize_observations:
             return 0
-        size, seed = self.config.tasks, self.config.run.seed
+        size = self.config.tasks
         sampler = self.sampler(size.tasks_per_iteration, size.episodes_per_task)
-        tasks = self.family.sample(seed, 0, size.tasks_per_iteration)
-        sampler.begin(tasks, "normalization", seed, 0)
-        generator = stream(seed, "initial parameters")
+        self._begin_training(sampler, "normalization", 0)
+        generator = stream(self.config.run.seed, "initial parameters")
         initial = self.policy.initial_parameters(generator)
         self.normalizer.measure(sampler.collect(stack(initial, sampler.task_count)))
         return sampler.environment_steps
+
+    def begin(self, sampler: Sampler, iteration: int) -> None:
+        """Give a sampler the meta-batch of a training iteration."""
+        self._begin_training(sampler, "train", iteration)
+
+    def _begin_training(self, sampler: Sampler, purpose: str, iteration: int) -> None:
+        seed, size = self.config.run.seed, self.config.tasks
+        count, wanted = size.training_tasks, size.tasks_per_iteration
+        if count is None:
+            indices = range(wanted)
+            tasks = self.family.sample(seed, iteration, wanted)
+        else:
+            chosen = stream(seed, "training tasks", iteration).permutation(count)[:wanted]
+            indices = sorted(chosen.tolist())
+            tasks = self.family.sample(seed, 0, count)[indices]
+        sampler.begin(tasks, purpose, seed, iteration, indices)
 
     def state_dict(self) -> dict[str, Any]:
         """What training changes."""
@@ -92,11 +109,23 @@ class Experiment:
         self.normalizer.load_state_dict(state["normalizer"])
 
     def describe_tasks(self) -> dict[str, Any]:
-        """Names that pin the exact tasks: the family and the hash of each of its fixed lists."""
+        """What pins the exact tasks: family, horizon and the hash of each of its fixed lists."""
         hashes: dict[str, str] = {}
         for split in ("validation", "test", "ood"):
             try:
                 hashes[split] = self.family.split(split).content_hash()
             except UserError:  # a family without tasks out of distribution
                 continue
-        return {"family": self.family.name, "task_lists": hashes}
+        return {
+            "family": self.family.name,
+            "horizon": self.family.horizon,
+            "task_lists": hashes,
+        }
+
+
+def _make_family(config: TasksConfig) -> SimulatedFamily:
+    family = make(config.family, **config.options)
+    if not isinstance(family, SimulatedFamily):
+        raise UserError(f"{config.family} has no engine; derive it from one's family")
+    family.horizon = config.horizon or family.horizon
+    return family

@@ -29,7 +29,7 @@ from metarl.training.run_folder import (
 )
 
 DEFAULT_ROOT = "runs"
-_MAY_CHANGE = ("run.iterations", "run.threads")
+_MAY_CHANGE = ("run.iterations", "run.environment_steps", "run.threads")
 
 
 class Trainer:
@@ -75,7 +75,7 @@ class Trainer:
         if refused:
             raise UserError(
                 f"command line: {refused[0]} cannot change when a run is resumed; "
-                f"only {' and '.join(_MAY_CHANGE)} can"
+                f"only {', '.join(_MAY_CHANGE)} can"
             )
         experiment = Experiment.from_config(load_config(run.config_file, overrides))
         trainer = cls(experiment, run, console)
@@ -110,10 +110,11 @@ class Trainer:
                     metrics = self._iterate(sampler, iteration)
                     log.write(iteration, metrics)
                     progress.update(iteration, metrics)
-                    if self._is_due(iteration) or iteration == last or stop:
+                    finished = iteration == last or self._budget_is_spent()
+                    if self._is_due(iteration) or finished or stop:
                         log.flush()
                         self._save(iteration)
-                    if stop:
+                    if finished or stop:
                         break
             return stop
 
@@ -124,12 +125,22 @@ class Trainer:
                 f"run.iterations is {wanted}, but {self.run.path} has {done} behind it; "
                 "give a larger number to train longer"
             )
+        if done > 0 and self._budget_is_spent():
+            self._say(
+                f"all {self.config.run.environment_steps} environment steps are taken; train "
+                f"longer with `metarl train --resume {self.run.path} --run.environment_steps N`"
+            )
+            return True
         if done == wanted:
             self._say(
                 f"all {done} iterations are done; train longer with "
                 f"`metarl train --resume {self.run.path} --run.iterations {2 * done}`"
             )
         return done == wanted
+
+    def _budget_is_spent(self) -> bool:
+        budget = self.config.run.environment_steps
+        return budget is not None and self._environment_steps >= budget
 
     def _say(self, line: str) -> None:
         self.console.print(Text(line), soft_wrap=True)
@@ -143,10 +154,7 @@ class Trainer:
 
     def _iterate(self, sampler: Sampler, iteration: int) -> Metrics:
         started = time.perf_counter()
-        config = self.config
-        seed = config.run.seed
-        tasks = self.experiment.family.sample(seed, iteration, config.tasks.tasks_per_iteration)
-        sampler.begin(tasks, "train", seed, iteration)
+        self.experiment.begin(sampler, iteration)
         try:
             metrics = self.experiment.learner.meta_update(sampler)
         except (FloatingPointError, UserError) as error:

@@ -93,7 +93,10 @@ def random_batch(learner: MAMLTRPO, policies: Parameters, generator: np.random.G
     advantages = torch.from_numpy(generator.standard_normal(lead)).to(device)
     weights = torch.from_numpy(generator.uniform(0.5, 1.5, lead)).to(device)
     weights[:, -1] = 0.0
-    return Batch(observations, actions, advantages, weights / weights.sum(1, True), log_probs)
+    returns = torch.from_numpy(generator.standard_normal(tasks)).to(device)
+    return Batch(
+        observations, actions, advantages, weights / weights.sum(1, True), log_probs, returns
+    )
 
 
 # The reference ----------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def small_batch(weights: Tensor) -> Batch:
     tasks, samples = weights.shape
     numbers = torch.arange(samples, dtype=torch.float32).expand(tasks, samples)
     deep = numbers.unsqueeze(-1)
-    return Batch(deep, deep, numbers, weights, numbers)
+    return Batch(deep, deep, numbers, weights, numbers, numbers[:, 0])
 
 
 def test_weights_sum_to_one_in_every_task_and_are_zero_after_an_end():
@@ -107,6 +107,6 @@ def test_some_of_the_tasks():
 def test_double_keeps_discrete_actions():
     numbers = torch.ones(1, 2)
     actions = torch.tensor([[[0], [3]]])
-    batch = Batch(numbers.unsqueeze(-1), actions, numbers, numbers, numbers).double()
+    batch = Batch(numbers.unsqueeze(-1), actions, numbers, numbers, numbers, numbers[:, 0]).double()
     assert batch.actions.dtype == torch.int64
     assert batch.observations.dtype == batch.log_probs.dtype == torch.float64

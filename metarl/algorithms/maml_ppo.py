@@ -1,0 +1,119 @@
+"""MAML with PPO's clipped objective as its outer loss (Schulman et al. 2017, eq. 7).
+
+The outer step of ProMP's code, garage and RLlib: some Adam steps on one iteration's samples.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl.algorithms.learner import Metrics
+from metarl.algorithms.maml import MAML, MAMLConfig
+from metarl.policies import Parameters, Policy
+from metarl.sampling import Batch
+from metarl.validation import require_at_least, require_positive
+from metarl.workers import Workers
+
+
+@dataclass(frozen=True)
+class MAMLPPOConfig(MAMLConfig):
+    """Settings of MAML-PPO; the defaults are those of garage's `maml_ppo` and RLlib."""
+
+    name: Literal["maml_ppo"] = "maml_ppo"
+    """The learner."""
+    outer_learning_rate: float = 1e-3
+    """Step size of Adam on the meta-objective."""
+    outer_steps: int = 5
+    """Adam steps on the samples of one iteration."""
+    clip: float = 0.5
+    """Likelihood ratios of the post-update policies count within 1 - clip and 1 + clip."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(1, self, "outer_steps")
+        require_positive(self, "outer_learning_rate", "clip")
+
+
+class MAMLPPO(MAML):
+    """MAML whose outer step is a few steps of Adam on a clipped surrogate; see `MAML`."""
+
+    config: MAMLPPOConfig
+
+    def __init__(
+        self,
+        policy: Policy,
+        config: Any,
+        generator: np.random.Generator,
+        device: torch.device | str = "cpu",
+        workers: Workers | None = None,
+    ):
+        super().__init__(policy, config, generator, device, workers)
+        self.parameters = self.leaves(self.parameters)
+        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=config.outer_learning_rate)
+
+    def outer_step(self, pre: Sequence[Batch], post: Batch) -> Metrics:
+        """Adam steps on the clipped meta-objective."""
+        metrics: Metrics = {}
+        for step in range(self.config.outer_steps):
+            found = self.meta_gradient(pre, post)
+            for value, gradient in zip(self.parameters.values(), found[1], strict=True):
+                value.grad = gradient
+            self.optimizer.step()
+            metrics["loss/meta_after"] = found[0]  # before the last step, not after it
+            if step == 0:
+                metrics["loss/meta_before"] = found[0]
+                square = sum(float(gradient.square().sum()) for gradient in found[1])
+                metrics["loss/gradient_norm"] = square**0.5
+        return {**metrics, **self.policy_metrics()}
+
+    def meta_gradient(self, pre: Sequence[Batch], post: Batch) -> tuple[float, list[Tensor]]:
+        """Mean meta-loss over tasks and its gradient in each parameter, through the inner steps."""
+        tasks = len(post)
+
+        def differentiate(chunk: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
+            leaves = self.leaves(self.parameters)
+            loss = self.meta_loss(leaves, pre, post, chunk) / tasks
+            gradients = torch.autograd.grad(loss, tuple(leaves.values()), materialize_grads=True)
+            return loss.detach(), gradients
+
+        results = self.workers.map(differentiate, self.chunks(tasks))
+        losses, gradients = zip(*results, strict=True)
+        return float(sum(losses)), [torch.stack(g).sum(dim=0) for g in zip(*gradients, strict=True)]
+
+    def meta_loss(
+        self, parameters: Parameters, pre: Sequence[Batch], post: Batch, chunk: slice
+    ) -> Tensor:
+        """Sum over tasks of the meta-loss of a chunk."""
+        stages = self.policies(parameters, pre, chunk, create_graph=True)
+        loss = self.clipped_loss(stages[-1], post[chunk]) + self.penalty(stages, pre, chunk)
+        correction = self.config.sampling_correction
+        if correction:
+            loss = loss + correction * self.sampling_loss(parameters, pre, post, chunk)
+        return loss
+
+    def penalty(self, stages: list[Parameters], pre: Sequence[Batch], chunk: slice) -> Tensor:
+        """What is added to the loss for the policies before and after each inner step."""
+        return torch.zeros((), device=self.device)
+
+    def clipped_loss(self, policies: Parameters, samples: Batch) -> Tensor:
+        """Sum over tasks of -E[min(ratio * A, clip(ratio) * A)] for stacked policies."""
+        distribution = self.policy.distribution(policies, samples.observations)
+        ratio = samples.ratios(distribution.log_prob(samples.actions))
+        clipped = ratio.clamp(1.0 - self.config.clip, 1.0 + self.config.clip)
+        gain = torch.minimum(ratio * samples.advantages, clipped * samples.advantages)
+        return -(gain * samples.weights).sum()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next iteration reads."""
+        return {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        with torch.no_grad():
+            for name, value in self.parameters.items():
+                value.copy_(state["parameters"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
