@@ -35,10 +35,13 @@ def evaluate(
     tasks = listed.cycle(settings.tasks)
     sampler.begin(tasks, f"evaluation/{settings.split}", settings.seed, 0)
     returns, steps, failed = [], [0.0], 0
+    trials = learner.trials_are_independent
     points = learner.adaptation(sampler, settings.steps, settings.inner_learning_rates)
     for point, trajectories in enumerate(points):
         returns.append(trajectories.returns)
-        steps.append(steps[-1] + float(trajectories.environment_steps.double().mean()))
+        taken = float(trajectories.environment_steps.double().mean())
+        # In trials of their own, every episode costs its own trial only.
+        steps.append(steps[-1] + taken / (sampler.episodes if trials else 1))
         failed += int(trajectories.failed.sum())
         if on_step:
             on_step(point)
@@ -49,6 +52,7 @@ def evaluate(
         "split_hash": listed.content_hash(),
         "distinct_tasks": min(len(listed), settings.tasks),
         "episodes": settings.episodes,
+        "independent_trials": trials,
         "evaluation_seed": settings.seed,
         "inner_learning_rates": settings.inner_learning_rates,
         "failed_episodes": failed,

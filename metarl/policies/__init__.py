@@ -2,7 +2,14 @@
 
 from metarl.policies.distributions import Categorical, Gaussian
 from metarl.policies.mlp import MLP, Parameters, stack
-from metarl.policies.policy import CategoricalPolicy, GaussianPolicy, Policy, make_policy
+from metarl.policies.policy import (
+    CategoricalPolicy,
+    GaussianPolicy,
+    MemoryActor,
+    MemoryPolicy,
+    Policy,
+    make_policy,
+)
 
 __all__ = [
     "MLP",
@@ -10,6 +17,8 @@ __all__ = [
     "CategoricalPolicy",
     "Gaussian",
     "GaussianPolicy",
+    "MemoryActor",
+    "MemoryPolicy",
     "Parameters",
     "Policy",
     "make_policy",

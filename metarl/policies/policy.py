@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
@@ -48,6 +48,36 @@ class Policy(ABC):
     def act(self, parameters: Mapping[str, Tensor], observations: Tensor, noise: Tensor) -> Tensor:
         """Actions `[K, B, A]` drawn with the given noise."""
         return self.actor(parameters)(observations, noise)
+
+
+class MemoryActor(Protocol):
+    """Acts for K * N environments whose memories, `[K, N, M]`, it reads and changes in place."""
+
+    def __call__(self, observations: Tensor, noise: Tensor) -> Tensor:
+        """Actions `[K, N, A]` at observations `[K, N, O]` with noise `[K, N, A]`."""
+        ...
+
+    def after_step(self, actions: Tensor, rewards: Tensor, active: Tensor) -> None:
+        """Remember a time step: actions `[K, N, A]`, rewards `[K, N]`, and which took place."""
+        ...
+
+
+class MemoryPolicy(Policy):
+    """A policy that knows more than the observation: what it was told, or what went before.
+
+    Every environment has a memory of its own, `[K, N, M]`, that outlives an episode: rollouts get
+    it from the learner (`Sampler.collect`) and leave in it what the next episode is to start from.
+    """
+
+    memory_size: int
+    """Numbers in the memory of one environment, M."""
+
+    @abstractmethod
+    def memory_actor(self, parameters: Mapping[str, Tensor], memory: Tensor) -> MemoryActor:
+        """Acts in one episode of each environment, with stacked parameters `[K, ...]`."""
+
+    def actor(self, parameters: Mapping[str, Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        raise TypeError(f"{type(self).__name__} acts with a memory: use memory_actor")
 
 
 class GaussianPolicy(Policy):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from metarl.errors import UserError
-from metarl.policies import Policy
+from metarl.policies import MemoryActor, MemoryPolicy, Policy
 from metarl.sampling.boundary import ActionBoundary
 from metarl.sampling.normalization import ObservationNormalizer
 from metarl.sampling.trajectories import Trajectories
@@ -24,20 +24,21 @@ def rollout(
     reset_streams: TaskStreams,
     action_streams: TaskStreams,
     normalizer: ObservationNormalizer | None = None,
+    memory: Tensor | None = None,
 ) -> Trajectories:
     """One episode in each environment, with stacked parameters `[K, ...]`.
 
     The trajectories hold what the policy saw and did: normalised observations, actions before the
-    boundary.
+    boundary. A `MemoryPolicy` gets its `memory` `[K, N, M]` (None: zeros) and changes it in place.
 
     Raises UserError when the policy gives actions that are not finite.
     """
     tasks, episodes, steps = env.task_count, env.episodes, env.family.horizon
     shape = (episodes, steps, policy.action_size)
     noise = torch.stack([policy.draw_noise(g, shape) for g in action_streams.generators])
-    actors = _Actors(policy, parameters, noise)
-    recorder = _Recorder(env, policy, noise.dtype)
+    actors = _Actors(policy, parameters, noise, memory)
     observation = env.reset_episodes(reset_streams)
+    recorder = _Recorder(env, policy, noise.dtype, observation.shape[-1])
     active = env.active
     for t in range(steps):
         seen = (normalizer(observation) if normalizer else observation).view(tasks, episodes, -1)
@@ -50,6 +51,7 @@ def rollout(
         nothing_ended = env.everyone_active
         result = env.step_episodes(boundary(action.view(env.num_envs, -1)))
         observation = result.observation
+        actors.after_step(action, result.reward, active)
         if nothing_ended and env.everyone_active:
             recorder.record_all(t, seen, action, result.reward)
             continue
@@ -65,9 +67,20 @@ def rollout(
 class _Actors:
     """The policies of the tasks; those whose episodes have all ended are left out by and by."""
 
-    def __init__(self, policy: Policy, parameters: Mapping[str, Tensor], noise: Tensor):
+    def __init__(
+        self,
+        policy: Policy,
+        parameters: Mapping[str, Tensor],
+        noise: Tensor,
+        memory: Tensor | None,
+    ):
         self.policy, self.parameters, self.noise = policy, parameters, noise
-        self._act = policy.actor(parameters)
+        self._memory_actor: MemoryActor | None = None
+        if isinstance(policy, MemoryPolicy):
+            if memory is None:
+                memory = torch.zeros(*noise.shape[:2], policy.memory_size)
+            self._memory_actor = policy.memory_actor(parameters, memory)
+        self._act = self._memory_actor or policy.actor(parameters)
         self._tasks: Tensor | None = None  # None: all
 
     def act(self, seen: Tensor, t: int) -> Tensor:
@@ -77,8 +90,16 @@ class _Actors:
         actions = self._act(seen[self._tasks], self.noise[self._tasks, :, t])
         return actions.new_zeros(self.noise[:, :, t].shape).index_copy_(0, self._tasks, actions)
 
+    def after_step(self, actions: Tensor, rewards: Tensor, active: Tensor) -> None:
+        """Let those with a memory remember a time step of the `active` environments."""
+        if self._memory_actor:
+            lead = actions.shape[:2]
+            self._memory_actor.after_step(actions, rewards.view(lead), active.view(lead))
+
     def keep(self, wanted: Tensor) -> None:
         """Leave out tasks that are not `wanted`, bool `[K]`, once they are half of those here."""
+        if self._memory_actor:
+            return
         here = len(wanted) if self._tasks is None else len(self._tasks)
         if 2 * int(wanted.sum()) > here:
             return
@@ -89,10 +110,9 @@ class _Actors:
 class _Recorder:
     """Writes time steps of K * N environments into `[K, N, T, ...]`."""
 
-    def __init__(self, env: TaskVectorEnv, policy: Policy, dtype: torch.dtype):
+    def __init__(self, env: TaskVectorEnv, policy: Policy, dtype: torch.dtype, size: int):
         lead = (env.task_count, env.episodes)
         steps = env.family.horizon
-        size = policy.network.sizes[0]
         self.lead = lead
         # By numpy, whose zeros take no memory before they are written to: where episodes end early,
         # that is most of it.

@@ -102,8 +102,14 @@ class Sampler:
         self._seed, self._iteration, self._stage = seed, iteration, 0
         self.environment_steps = 0
 
-    def collect(self, parameters: Mapping[str, Tensor]) -> Trajectories:
-        """One episode in each environment with stacked parameters `[K, ...]`."""
+    def collect(
+        self, parameters: Mapping[str, Tensor], memory: Tensor | None = None
+    ) -> Trajectories:
+        """One episode in each environment with stacked parameters `[K, ...]`.
+
+        `memory` `[K, N, M]` is what a `MemoryPolicy` starts the episodes with, changed in place;
+        None: zeros, dropped afterwards.
+        """
         parameters = {name: value.detach().cpu() for name, value in parameters.items()}
 
         def collect_part(env_part: tuple[TaskVectorEnv, slice]) -> Trajectories:
@@ -116,6 +122,7 @@ class Sampler:
                 self._streams("reset", part),
                 self._streams("actions", part),
                 self.normalizer,
+                None if memory is None else memory[part],
             )
 
         pieces = self.workers.map(collect_part, self._env_parts())
