@@ -9,7 +9,9 @@ import torch
 from metarl.algorithms.learner import Learner, Metrics
 from metarl.algorithms.maml_ppo import MAMLPPO, MAMLPPOConfig
 from metarl.algorithms.maml_trpo import MAMLTRPO, MAMLTRPOConfig
+from metarl.algorithms.ppo_from_scratch import PPOFromScratch, PPOFromScratchConfig
 from metarl.algorithms.promp import ProMP, ProMPConfig
+from metarl.algorithms.reptile_ppo import ReptilePPO, ReptilePPOConfig
 from metarl.policies import Policy
 from metarl.simulation.engine import SimulatedFamily
 from metarl.workers import Workers
@@ -32,6 +34,12 @@ ALGORITHMS = {
     ),
     "maml_ppo": Algorithm(MAMLPPOConfig, MAMLPPO, "MAML with PPO's clipped objective outside"),
     "promp": Algorithm(ProMPConfig, ProMP, "clipped meta-objective, KL penalty before adaptation"),
+    "reptile_ppo": Algorithm(
+        ReptilePPOConfig, ReptilePPO, "steps towards what PPO learns on tasks"
+    ),
+    "ppo_from_scratch": Algorithm(
+        PPOFromScratchConfig, PPOFromScratch, "baseline: PPO on the test task alone"
+    ),
 }
 
 
