@@ -351,3 +351,29 @@ def test_discrete_actions_are_recorded_as_indices():
     torch.testing.assert_close(
         trajectories.observations[0, :, 1, 0], starts + trajectories.actions[0, :, 0, 0]
     )
+
+
+def test_a_learner_s_own_streams_differ_by_task_name_stage_and_iteration():
+    sampler, parameters = make(point_navigation(), 3)
+
+    def draws(name: str = "minibatches") -> list[float]:
+        return [generator.random() for generator in sampler.generators(name)]
+
+    sampler.begin(FAR, "train", 0, 0)
+    first = draws()
+    assert draws() == first
+    others = [draws("latent")]
+    sampler.collect(parameters)
+    others.append(draws())
+    sampler.begin(FAR, "train", 0, 1)
+    others.append(draws())
+    assert len({*first, *(number for other in others for number in other)}) == 12
+
+
+def test_task_indices_are_those_of_the_meta_batch():
+    sampler, _ = make(point_navigation(), 3)
+    sampler.begin(FAR, "train", 0, 0, indices=[5, 7, 9])
+    assert sampler.task_indices == [5, 7, 9]
+    assert sampler.tasks == FAR
+    sampler.begin(FAR, "train", 0, 1)
+    assert list(sampler.task_indices) == [0, 1, 2]

@@ -23,6 +23,7 @@ from metarl.config import Config, to_yaml
 from metarl.errors import UserError
 from metarl.evaluation.run import evaluate_run
 from metarl.training.checkpoints import Checkpoints
+from metarl.training.experiment import Experiment
 from metarl.training.trainer import Trainer
 
 ITERATIONS = 8
@@ -326,3 +327,53 @@ def test_a_checkpoint_that_the_training_drops_meanwhile_is_no_error(
     seen, now = [[2, 4]], checkpoints.iterations
     monkeypatch.setattr(checkpoints, "iterations", lambda: seen.pop() if seen else now())
     assert checkpoints.load_latest()[0] == 8
+
+
+# 3 tasks x 2 episodes, before and after adaptation: 12 episodes of at most 100 steps.
+
+
+def test_a_run_ends_in_the_iteration_that_spends_its_environment_steps(
+    tiny: Any, reference: Path, tmp_path: Path
+) -> None:
+    taken = [int(float(row["train/environment_steps"])) for row in metrics(reference)]
+    run = train(tiny(run__environment_steps=taken[2] - 1), tmp_path / "run")
+    assert metrics(run) == metrics(reference)[:3]
+    assert Checkpoints(run / "checkpoints").iterations()[-1] == 3
+    resume(run)  # nothing is left to do
+    assert metrics(run) == metrics(reference)[:3]
+    resume(run, run__environment_steps=taken[4])
+    assert metrics(run) == metrics(reference)[:5]
+
+
+def test_fixed_training_tasks_are_drawn_once(tiny: Any) -> None:
+    experiment = Experiment.from_config(tiny(tasks__training_tasks=5))
+    every = experiment.family.sample(1, 0, 5)
+    sampler = experiment.sampler(3, 2)
+    seen = set()
+    for iteration in range(1, 9):
+        experiment.begin(sampler, iteration)
+        indices = list(sampler.task_indices)
+        assert sampler.tasks == every[indices]
+        assert len(set(indices)) == 3
+        seen.add(tuple(indices))
+    assert len(seen) > 1
+    assert {index for indices in seen for index in indices} == {0, 1, 2, 3, 4}
+
+
+def test_without_fixed_tasks_every_iteration_draws_new_ones(tiny: Any) -> None:
+    experiment = Experiment.from_config(tiny())
+    sampler = experiment.sampler(3, 2)
+    experiment.begin(sampler, 1)
+    first = sampler.tasks
+    experiment.begin(sampler, 2)
+    assert first is not None
+    assert sampler.tasks is not None
+    assert not bool((first["goal"] == sampler.tasks["goal"]).any())
+
+
+def test_the_horizon_of_the_configuration_replaces_the_family_s(tiny: Any, tmp_path: Path) -> None:
+    run = train(tiny(tasks__horizon=7, run__iterations=1), tmp_path / "run")
+    assert json.loads((run / "versions.json").read_text())["horizon"] == 7
+    curve, _ = evaluate_run(run)
+    assert curve.details["horizon"] == 7
+    assert curve.environment_steps[1] <= 2 * 7
