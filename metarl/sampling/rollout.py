@@ -51,7 +51,7 @@ def rollout(
         nothing_ended = env.everyone_active
         result = env.step_episodes(boundary(action.view(env.num_envs, -1)))
         observation = result.observation
-        actors.after_step(action, result.reward, active)
+        actors.after_step(action, result.reward, active & ~result.failed)
         if nothing_ended and env.everyone_active:
             recorder.record_all(t, seen, action, result.reward)
             continue
