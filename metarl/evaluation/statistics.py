@@ -4,6 +4,7 @@
 few lines because rliable neither imports with current pandas nor honours its seed.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -75,22 +76,54 @@ def bootstrap_interval(
     """
     cube = _seeds_tasks_steps(values)
     seeds, tasks, steps = cube.shape
-    if not (resamples >= 1 and 0.0 < confidence < 1.0):
-        raise ValueError(f"need resamples >= 1 and 0 < confidence < 1: {resamples}, {confidence}")
     if seeds == 1 and not resample_tasks:
         raise ValueError("one run with resample_tasks=False leaves nothing to resample")
+    check_bootstrap(resamples, confidence)
     generator = stream(seed, "bootstrap")
     drawn_tasks = np.arange(tasks)[None]
     if resample_tasks:
-        drawn_tasks = _draw_tasks(generator, resamples, tasks, distinct_tasks or tasks)
+        drawn_tasks = draw_tasks(generator, resamples, tasks, distinct_tasks or tasks)
     drawn_seeds = generator.integers(seeds, size=(resamples, seeds, 1 if whole_seeds else tasks))
     pooled = cube[drawn_seeds, drawn_tasks[:, None, :]].reshape(resamples, seeds * tasks, steps)
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(statistic(pooled, 1), [tail, 1.0 - tail], axis=0)
+    low, high = percentile_interval(statistic(pooled, 1), confidence)
     return (low[0], high[0]) if np.ndim(values) == 1 else (low, high)
 
 
-def _draw_tasks(
+def worst_share_mean(values: np.ndarray, axis: int, share: float = 0.2) -> np.ndarray:
+    """The mean of the lowest `share` of the values: their conditional value at risk (CVaR).
+
+    Of n sorted values the lowest floor(share n) count fully and the next one with the rest of
+    share n, so that exactly this share of the probability is averaged (Rockafellar and Uryasev
+    2002, for a discrete distribution).
+
+    Raises ValueError for a share outside (0, 1], no values, or one that is not finite.
+    """
+    if not 0.0 < share <= 1.0:
+        raise ValueError(f"the share must lie in (0, 1], got {share}")
+    array = np.moveaxis(_finite(values), axis, -1)
+    mass = share * array.shape[-1]
+    count = math.ceil(mass)
+    lowest = np.sort(np.partition(array, count - 1, axis=-1)[..., :count], axis=-1)
+    weights = np.minimum(1.0, mass - np.arange(count))
+    return lowest @ weights / mass
+
+
+def check_bootstrap(resamples: int, confidence: float) -> None:
+    """ValueError for fewer than one resample or a confidence outside (0, 1)."""
+    if not (resamples >= 1 and 0.0 < confidence < 1.0):
+        raise ValueError(f"need resamples >= 1 and 0 < confidence < 1: {resamples}, {confidence}")
+
+
+def percentile_interval(
+    resampled: np.ndarray, confidence: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """The percentile interval of a statistic's resamples `[resamples, ...]`."""
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(resampled, [tail, 1.0 - tail], axis=0)
+    return low, high
+
+
+def draw_tasks(
     generator: np.random.Generator, resamples: int, tasks: int, distinct: int
 ) -> np.ndarray:
     """Row indices `[resamples, tasks]`; a repeated task is drawn from its own rows."""
