@@ -234,7 +234,8 @@ class MAML(Learner):
         given; this is the gradient of how likely they were (Stadie et al. 2018, eq. 6), which
         rewards initial policies whose samples make adaptation good.
         """
-        normalized = (post.returns - post.returns.mean()) / (post.returns.std() + 1e-8)
+        spread = post.returns.std(correction=0)  # 0, not NaN, for a single task
+        normalized = (post.returns - post.returns.mean()) / (spread + 1e-8)
         initial = self.start(parameters, len(normalized[chunk]))
         batch = pre[0][chunk]
         distribution = self.policy.distribution(initial, batch.observations)
@@ -260,10 +261,21 @@ class MAML(Learner):
     # State --------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next iteration reads."""
-        return {"parameters": {name: value.cpu() for name, value in self.parameters.items()}}
+        """Everything that the next iteration reads: copies, which no later iteration changes."""
+        return {"parameters": copied(self.parameters)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         loaded = state["parameters"]
         self.parameters = {name: loaded[name].to(self.device) for name in self.parameters}
+
+
+def copied(state: Any) -> Any:
+    """Nested dicts and lists with every tensor copied to the CPU, without a graph."""
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, dict):
+        return {key: copied(value) for key, value in state.items()}
+    if isinstance(state, list):
+        return [copied(value) for value in state]
+    return state

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from metarl.algorithms.learner import Metrics
-from metarl.algorithms.maml import MAML, MAMLConfig
+from metarl.algorithms.maml import MAML, MAMLConfig, copied
+from metarl.optimization import to_vector
 from metarl.policies import Parameters, Policy
 from metarl.sampling import Batch
 from metarl.validation import require_at_least, require_positive
@@ -59,15 +60,14 @@ class MAMLPPO(MAML):
         """Adam steps on the clipped meta-objective."""
         metrics: Metrics = {}
         for step in range(self.config.outer_steps):
-            found = self.meta_gradient(pre, post)
-            for value, gradient in zip(self.parameters.values(), found[1], strict=True):
+            loss, gradients = self.meta_gradient(pre, post)
+            for value, gradient in zip(self.parameters.values(), gradients, strict=True):
                 value.grad = gradient
             self.optimizer.step()
-            metrics["loss/meta_after"] = found[0]  # before the last step, not after it
             if step == 0:
-                metrics["loss/meta_before"] = found[0]
-                square = sum(float(gradient.square().sum()) for gradient in found[1])
-                metrics["loss/gradient_norm"] = square**0.5
+                norm = float(to_vector(gradients).norm())
+                metrics |= {"loss/meta_before": loss, "loss/gradient_norm": norm}
+        metrics["loss/meta_after"] = self.evaluate(pre, post)
         return {**metrics, **self.policy_metrics()}
 
     def meta_gradient(self, pre: Sequence[Batch], post: Batch) -> tuple[float, list[Tensor]]:
@@ -76,7 +76,7 @@ class MAMLPPO(MAML):
 
         def differentiate(chunk: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
             leaves = self.leaves(self.parameters)
-            loss = self.meta_loss(leaves, pre, post, chunk) / tasks
+            loss = self.meta_loss(leaves, pre, post, chunk, create_graph=True) / tasks
             gradients = torch.autograd.grad(loss, tuple(leaves.values()), materialize_grads=True)
             return loss.detach(), gradients
 
@@ -84,11 +84,26 @@ class MAMLPPO(MAML):
         losses, gradients = zip(*results, strict=True)
         return float(sum(losses)), [torch.stack(g).sum(dim=0) for g in zip(*gradients, strict=True)]
 
+    def evaluate(self, pre: Sequence[Batch], post: Batch) -> float:
+        """Mean meta-loss over tasks at the current parameters."""
+
+        @torch.no_grad()
+        def evaluate_chunk(chunk: slice) -> Tensor:
+            return self.meta_loss(self.parameters, pre, post, chunk, create_graph=False)
+
+        losses = self.workers.map(evaluate_chunk, self.chunks(len(post)))
+        return float(sum(losses)) / len(post)
+
     def meta_loss(
-        self, parameters: Parameters, pre: Sequence[Batch], post: Batch, chunk: slice
+        self,
+        parameters: Parameters,
+        pre: Sequence[Batch],
+        post: Batch,
+        chunk: slice,
+        create_graph: bool,
     ) -> Tensor:
         """Sum over tasks of the meta-loss of a chunk."""
-        stages = self.policies(parameters, pre, chunk, create_graph=True)
+        stages = self.policies(parameters, pre, chunk, create_graph)
         loss = self.clipped_loss(stages[-1], post[chunk]) + self.penalty(stages, pre, chunk)
         correction = self.config.sampling_correction
         if correction:
@@ -109,11 +124,11 @@ class MAMLPPO(MAML):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next iteration reads."""
-        return {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {**super().state_dict(), "optimizer": copied(self.optimizer.state_dict())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
-        with torch.no_grad():
+        with torch.no_grad():  # in place: the optimiser holds these tensors
             for name, value in self.parameters.items():
                 value.copy_(state["parameters"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(copied(state["optimizer"]))

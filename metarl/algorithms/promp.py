@@ -62,12 +62,10 @@ class ProMP(MAMLPPO):
     def outer_step(self, pre: Sequence[Batch], post: Batch) -> Metrics:
         """Adam steps on the clipped and penalised meta-objective."""
         chunks = self.chunks(len(post))
-        with torch.no_grad():
-            old = self.workers.map(lambda c: self._pre_update(self.parameters, pre, c), chunks)
+        old = self.workers.map(lambda c: self._pre_update(self.parameters, pre, c), chunks)
         self._old = {chunk.start: each for chunk, each in zip(chunks, old, strict=True)}
         metrics = super().outer_step(pre, post)
-        with torch.no_grad():
-            kls = self.workers.map(lambda c: self._kl(self.parameters, pre, c), chunks)
+        kls = self.workers.map(lambda c: self._kl(self.parameters, pre, c), chunks)
         metrics |= {
             "loss/kl_pre": float(sum(kls)) / (len(post) * len(pre)),
             "loss/kl_penalty": self.kl_penalty,
@@ -80,6 +78,7 @@ class ProMP(MAMLPPO):
         """eta * sum over tasks of KL(old || new), before each inner step (eq. 14)."""
         return self.kl_penalty * self._kl_of(stages, pre, chunk)
 
+    @torch.no_grad()
     def _kl(self, parameters: Parameters, pre: Sequence[Batch], chunk: slice) -> Tensor:
         stages = self.policies(parameters, pre, chunk, create_graph=False)
         return self._kl_of(stages, pre, chunk)
@@ -92,6 +91,7 @@ class ProMP(MAMLPPO):
             total = total + (distribution.kl_from(old) * samples.weights).sum()
         return total
 
+    @torch.no_grad()
     def _pre_update(
         self, parameters: Parameters, pre: Sequence[Batch], chunk: slice
     ) -> list[Distribution]:

@@ -1,5 +1,6 @@
 """Policies as pure functions of a dict of tensors, which may carry a leading task axis."""
 
+from metarl.policies.context import ContextPolicy
 from metarl.policies.distributions import Categorical, Gaussian
 from metarl.policies.mlp import MLP, Parameters, stack
 from metarl.policies.policy import (
@@ -15,6 +16,7 @@ __all__ = [
     "MLP",
     "Categorical",
     "CategoricalPolicy",
+    "ContextPolicy",
     "Gaussian",
     "GaussianPolicy",
     "MemoryActor",

@@ -1,12 +1,7 @@
-"""MAML-TRPO on a small problem in float64, against a reference written task by task.
-
-The reference uses torch.distributions, a loop over tasks and inner steps, and old log-probabilities
-that stay those of the policies that drew the samples. Derivatives come from central differences.
-"""
+"""MAML-TRPO on a small problem in float64, against a reference written task by task."""
 
 import io
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,41 +9,38 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Distribution, Independent, Normal, kl_divergence
+from torch.distributions import Distribution, kl_divergence
 
 from metarl.algorithms import maml_trpo
 from metarl.algorithms.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.optimization import from_vector, to_vector
-from metarl.policies import (
-    MLP,
-    CategoricalPolicy,
-    GaussianPolicy,
-    Parameters,
-    make_policy,
-    stack,
-)
+from metarl.policies import Parameters, make_policy, stack
 from metarl.sampling import ActionBoundary, Batch, Sampler
 from metarl.simulation import TaskVectorEnv
 from metarl.tasks import Tasks
 from metarl.validation import InvalidValue
 from metarl.workers import Workers
 from metarl_envs.point import PointNavigation
+from tests.algorithms import small_problem
+from tests.algorithms.small_problem import (
+    TASKS,
+    as_leaves,
+    at,
+    emptied,
+    finite_differences,
+    log_prob,
+    moved,
+    reference_gradient,
+    reference_meta_loss,
+    reference_policy,
+    reference_post_update,
+    reference_sampling_loss,
+    select,
+)
 
-TASKS, SAMPLES = 3, 8
 LOSSES = ("likelihood_ratio", "log_likelihood")
 # A large rate makes the second-order terms large.
 SETTINGS: dict[str, Any] = {"inner_learning_rate": 0.5, "tasks_per_chunk": 2, "cg_damping": 0.0}
-
-Problem = tuple[MAMLTRPO, list[Batch], Batch]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_torch_thread():
-    """As in a run, where parallelism is over tasks."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_problem(
@@ -58,103 +50,10 @@ def make_problem(
     workers: Workers | None = None,
     device: str = "cpu",
     **settings: Any,
-) -> Problem:
+) -> tuple[MAMLTRPO, list[Batch], Batch]:
     """A learner and random samples of every inner step and of the post-update policies."""
-    network = MLP((3, 4, 3 if discrete else 2))
-    policy = CategoricalPolicy(network) if discrete else GaussianPolicy(network, initial_std=0.7)
     config = MAMLTRPOConfig(**(SETTINGS | settings))
-    learner = MAMLTRPO(policy, config, np.random.default_rng(seed), device, workers)
-    learner.parameters = {name: value.double() for name, value in learner.parameters.items()}
-    generator = np.random.default_rng(seed + 1)
-    policies = stack(learner.parameters, tasks)
-    batches: list[Batch] = []
-    for step in range(config.inner_steps + 1):
-        if step > 0:
-            rate = config.inner_learning_rate
-            policies = learner.adapt_in_chunks(policies, batches[-1], rate)
-        batches.append(random_batch(learner, policies, generator))
-    return learner, batches[:-1], batches[-1]
-
-
-def random_batch(learner: MAMLTRPO, policies: Parameters, generator: np.random.Generator) -> Batch:
-    """Samples that the policies drew at random observations; each task's last weighs nothing."""
-    tasks = len(policies["bias0"])
-    lead = (tasks, SAMPLES)
-    device = learner.device
-    observations = torch.from_numpy(generator.standard_normal((*lead, 3))).to(device)
-    noise = learner.policy.draw_noise(generator, (*lead, learner.policy.action_size))
-    actions = learner.policy.act(policies, observations, noise.double().to(device))
-    log_probs = torch.stack(
-        [
-            log_prob(reference_policy(select(policies, task), observations[task]), actions[task])
-            for task in range(tasks)
-        ]
-    )
-    advantages = torch.from_numpy(generator.standard_normal(lead)).to(device)
-    weights = torch.from_numpy(generator.uniform(0.5, 1.5, lead)).to(device)
-    weights[:, -1] = 0.0
-    returns = torch.from_numpy(generator.standard_normal(tasks)).to(device)
-    return Batch(
-        observations, actions, advantages, weights / weights.sum(1, True), log_probs, returns
-    )
-
-
-# The reference ----------------------------------------------------------------------------------
-
-
-def select(policies: Parameters, task: int) -> Parameters:
-    return {name: value[task] for name, value in policies.items()}
-
-
-def reference_policy(parameters: Parameters, observations: Tensor) -> Distribution:
-    """The policy of one task; Gaussian where there is a standard deviation."""
-    hidden = torch.tanh(observations @ parameters["weight0"] + parameters["bias0"])
-    outputs = hidden @ parameters["weight1"] + parameters["bias1"]
-    if "log_std" in parameters:
-        std = parameters["log_std"].exp().expand_as(outputs)
-        return Independent(Normal(outputs, std), 1)
-    return Categorical(logits=outputs)
-
-
-def log_prob(policy: Distribution, actions: Tensor) -> Tensor:
-    return policy.log_prob(actions.squeeze(-1) if isinstance(policy, Categorical) else actions)
-
-
-def reference_gradient(
-    learner: MAMLTRPO, parameters: Parameters, batch: Batch, task: int
-) -> Parameters:
-    """Gradient of one task's inner loss, with a graph."""
-    policy = reference_policy(parameters, batch.observations[task])
-    score = log_prob(policy, batch.actions[task])
-    if learner.config.inner_loss == "likelihood_ratio":
-        # relative to the policy that drew the samples, wherever `parameters` are now
-        score = torch.exp(score - batch.log_probs[task])
-    loss = -(score * batch.advantages[task] * batch.weights[task]).sum()
-    values = list(parameters.values())
-    gradients = torch.autograd.grad(loss, values, create_graph=True, materialize_grads=True)
-    return dict(zip(parameters, gradients, strict=True))
-
-
-def reference_post_update(
-    learner: MAMLTRPO, parameters: Parameters, pre: list[Batch], task: int
-) -> Parameters:
-    for batch in pre:
-        gradients = reference_gradient(learner, parameters, batch, task)
-        rate = learner.config.inner_learning_rate
-        parameters = {name: value - rate * gradients[name] for name, value in parameters.items()}
-    return parameters
-
-
-def reference_meta_loss(
-    learner: MAMLTRPO, parameters: Parameters, pre: list[Batch], post: Batch
-) -> Tensor:
-    losses = []
-    for task in range(len(post)):
-        policy = reference_post_update(learner, parameters, pre, task)
-        new = reference_policy(policy, post.observations[task])
-        ratio = torch.exp(log_prob(new, post.actions[task]) - post.log_probs[task])
-        losses.append(-(ratio * post.advantages[task] * post.weights[task]).sum())
-    return torch.stack(losses).mean()
+    return small_problem.make_problem(MAMLTRPO, config, tasks, discrete, seed, workers, device)
 
 
 def reference_kl(
@@ -170,30 +69,6 @@ def reference_kl(
         old, new = (reference_policy(policy, post.observations[task]) for policy in policies)
         kls.append((kl_divergence(old, new) * post.weights[task]).sum())
     return torch.stack(kls).mean()
-
-
-def as_leaves(parameters: Parameters) -> Parameters:
-    return {name: value.detach().clone().requires_grad_() for name, value in parameters.items()}
-
-
-def at(learner: MAMLTRPO, vector: Tensor) -> Parameters:
-    return as_leaves(from_vector(vector, learner.parameters))
-
-
-def finite_differences(function: Callable[[Tensor], float], point: Tensor) -> Tensor:
-    """Central differences; an error of about 1e-9 in float64."""
-    width = 1e-6
-    units = width * torch.eye(len(point), dtype=point.dtype)
-    slopes = [(function(point + u) - function(point - u)) / (2 * width) for u in units]
-    return torch.tensor(slopes, dtype=point.dtype)
-
-
-def moved(learner: MAMLTRPO, size: float = 0.2) -> Parameters:
-    """Initial parameters some way from the learner's."""
-    point = to_vector(learner.parameters)
-    generator = torch.Generator().manual_seed(3)
-    step = torch.randn(len(point), generator=generator, dtype=point.dtype)
-    return from_vector(point + size * step, learner.parameters)
 
 
 # Meta-loss and meta-gradient --------------------------------------------------------------------
@@ -292,6 +167,54 @@ def test_first_order_takes_the_inner_gradients_as_constant(inner_steps):
     torch.testing.assert_close(gradient, expected, atol=1e-8, rtol=0.0)
     _, second_order, _ = make_problem(inner_steps=inner_steps)[0].meta_gradient(pre, post)
     assert (gradient - second_order).norm() > 0.01
+
+
+# The sampling correction ------------------------------------------------------------------------
+
+
+@actions
+@steps
+def test_sampling_correction_adds_the_gradient_of_the_first_samples_likelihood(
+    inner_steps, discrete
+):
+    weight = 0.7
+    learner, pre, post = make_problem(
+        discrete=discrete, inner_steps=inner_steps, sampling_correction=weight
+    )
+
+    def meta_loss(vector: Tensor) -> float:
+        parameters = at(learner, vector)
+        plain = reference_meta_loss(learner, parameters, pre, post)
+        return (plain + weight * reference_sampling_loss(parameters, pre, post)).item()
+
+    value, gradient, _ = learner.meta_gradient(pre, post)
+    point = to_vector(learner.parameters)
+    assert value == pytest.approx(meta_loss(point), abs=1e-12)
+    torch.testing.assert_close(gradient, finite_differences(meta_loss, point), atol=1e-8, rtol=0.0)
+    uncorrected = make_problem(discrete=discrete, inner_steps=inner_steps)[0]
+    assert (gradient - uncorrected.meta_gradient(pre, post)[1]).norm() > 0.05
+
+
+def test_line_search_sees_the_sampling_correction():
+    learner, pre, post = make_problem(sampling_correction=0.7)
+    *_, old = learner.meta_gradient(pre, post)
+    new = as_leaves(moved(learner))
+    expected = reference_meta_loss(learner, new, pre, post)
+    expected = expected + 0.7 * reference_sampling_loss(new, pre, post)
+    value, _ = learner.meta_loss_and_kl(moved(learner), pre, post, old)
+    assert value == pytest.approx(expected.item(), abs=1e-12)
+
+
+def test_tasks_that_gain_alike_need_no_sampling_correction():
+    # R' - mean is 0 in every task; one task alone is its own mean.
+    learner, pre, post = make_problem(sampling_correction=5.0)
+    alike = replace(post, returns=torch.full_like(post.returns, 3.0))
+    expected = make_problem()[0].meta_gradient(pre, alike)[1]
+    torch.testing.assert_close(learner.meta_gradient(pre, alike)[1], expected)
+    one = slice(0, 1)
+    gradient = learner.meta_gradient([batch[one] for batch in pre], post[one])[1]
+    plain = make_problem()[0].meta_gradient([batch[one] for batch in pre], post[one])[1]
+    torch.testing.assert_close(gradient, plain)
 
 
 # Fisher products --------------------------------------------------------------------------------
@@ -466,16 +389,6 @@ def test_parameters_stay_when_the_trust_region_allows_no_step_that_improves():
     assert torch.equal(to_vector(learner.parameters), before)
 
 
-def emptied(batch: Batch, task: int | slice) -> Batch:
-    """The batch as if every sample of the task had failed."""
-    values = {"observations": batch.observations, "actions": batch.actions}
-    values |= {"advantages": batch.advantages, "weights": batch.weights}
-    cleared = {name: value.clone() for name, value in values.items()}
-    for value in cleared.values():
-        value[task] = 0
-    return replace(batch, **cleared)
-
-
 @actions
 def test_task_whose_every_sample_failed_adds_nothing_to_the_gradient(discrete):
     learner, pre, post = make_problem(discrete=discrete, tasks_per_chunk=1)
@@ -632,6 +545,7 @@ def test_state_survives_a_file_bit_for_bit(discrete):
         ("fisher_sample_fraction", 0.0),
         ("fisher_sample_fraction", -1.0),
         ("cg_damping", -1e-9),
+        ("sampling_correction", -0.5),
     ],
 )
 def test_impossible_settings_are_refused_by_name(key, value):
