@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from metarl.algorithms.cavia import CAVIA, CAVIAConfig
 from metarl.algorithms.learner import Learner, Metrics
 from metarl.algorithms.maml_ppo import MAMLPPO, MAMLPPOConfig
 from metarl.algorithms.maml_trpo import MAMLTRPO, MAMLTRPOConfig
+from metarl.algorithms.meta_sgd import MetaSGD, MetaSGDConfig
 from metarl.algorithms.ppo_from_scratch import PPOFromScratch, PPOFromScratchConfig
 from metarl.algorithms.promp import ProMP, ProMPConfig
 from metarl.algorithms.reptile_ppo import ReptilePPO, ReptilePPOConfig
@@ -34,6 +36,10 @@ ALGORITHMS = {
     ),
     "maml_ppo": Algorithm(MAMLPPOConfig, MAMLPPO, "MAML with PPO's clipped objective outside"),
     "promp": Algorithm(ProMPConfig, ProMP, "clipped meta-objective, KL penalty before adaptation"),
+    "meta_sgd": Algorithm(
+        MetaSGDConfig, MetaSGD, "MAML-TRPO that learns the inner rate of every parameter too"
+    ),
+    "cavia": Algorithm(CAVIAConfig, CAVIA, "only a context vector adapts; TRPO meta-update"),
     "reptile_ppo": Algorithm(
         ReptilePPOConfig, ReptilePPO, "steps towards what PPO learns on tasks"
     ),
