@@ -11,9 +11,11 @@ from metarl.algorithms.learner import Learner, Metrics
 from metarl.algorithms.maml_ppo import MAMLPPO, MAMLPPOConfig
 from metarl.algorithms.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.algorithms.meta_sgd import MetaSGD, MetaSGDConfig
+from metarl.algorithms.pearl import PEARL, PEARLConfig
 from metarl.algorithms.ppo_from_scratch import PPOFromScratch, PPOFromScratchConfig
 from metarl.algorithms.promp import ProMP, ProMPConfig
 from metarl.algorithms.reptile_ppo import ReptilePPO, ReptilePPOConfig
+from metarl.algorithms.rl2_ppo import RL2PPO, RL2PPOConfig
 from metarl.policies import Policy
 from metarl.simulation.engine import SimulatedFamily
 from metarl.workers import Workers
@@ -45,6 +47,12 @@ ALGORITHMS = {
     ),
     "ppo_from_scratch": Algorithm(
         PPOFromScratchConfig, PPOFromScratch, "baseline: PPO on the test task alone"
+    ),
+    "pearl": Algorithm(
+        PEARLConfig, PEARL, "soft actor-critic told a latent task, inferred off policy"
+    ),
+    "rl2_ppo": Algorithm(
+        RL2PPOConfig, RL2PPO, "a recurrent policy that learns within trials, trained by PPO"
     ),
 }
 
