@@ -149,6 +149,11 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
+    def __post_init__(self) -> None:
+        if getattr(self.algorithm, "fixed_tasks", False):
+            message = f"must be a number of tasks: {self.algorithm.name} remembers each of them"
+            require(self.tasks.training_tasks is not None, "tasks.training_tasks", message)
+
 
 def load_config(
     path: str | Path,
