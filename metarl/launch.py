@@ -1,24 +1,20 @@
 """Training every preset of some families for a list of seeds: what the scripts have in common."""
 
-import dataclasses
 import fnmatch
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
 
 from metarl.cli import Parser, exit_with, split_overrides
-from metarl.config import Config, load_config, parse_overrides
+from metarl.config import load_config, parse_overrides
 from metarl.errors import UserError, nearest
-from metarl.evaluation.curves import AdaptationCurve, table
-from metarl.evaluation.run import evaluate_run
-from metarl.training.checkpoints import Checkpoints
+from metarl.evaluation.curves import table
+from metarl.jobs import Job, all_presets
 from metarl.training.run_folder import RunFolder
-from metarl.training.trainer import Trainer
 
 EPILOG = """\
 Each run goes to OUTPUT/PRESET/seedN and is evaluated when it is trained. A mistake in one run does
@@ -26,31 +22,13 @@ not stop the others; they are listed at the end. Dotted keys change every run:
   ... --run.iterations 50 --policy.hidden_sizes 32 32
 Ctrl-C leaves all runs resumable: the same command with --resume skips what is done."""
 
-# They change where and how long a run computes, not its numbers.
-_FREE = ("run.output", "run.iterations", "run.device", "run.threads")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run: a preset with one seed, in a folder of its own."""
-
-    preset: str
-    config: Config
-    run: RunFolder
-
-    @property
-    def exists(self) -> bool:
-        return self.run.config_file.is_file()
-
 
 def find_presets(configs: Path, pattern: str | Sequence[str]) -> dict[str, Path]:
     """Presets below the folders of `configs` that match a pattern, by `FOLDER/NAME`."""
-    paths = sorted(configs.glob("*/**/*.yaml"))
-    names = {path.relative_to(configs).with_suffix("").as_posix(): path for path in paths}
     patterns = [f"{each}/*" for each in _as_list(pattern)]
     return {
         name: path
-        for name, path in names.items()
+        for name, path in all_presets(configs).items()
         if any(fnmatch.fnmatch(name, each) for each in patterns)
     }
 
@@ -153,56 +131,9 @@ def _train_all(jobs: Sequence[Job]) -> int:
 
 def _train(job: Job, console: Console) -> int | None:
     """Train and evaluate, as far as that is not done; the number of the signal that stopped it."""
-    if job.exists:
-        _refuse_other_settings(job)
-    if not job.exists or _iterations_done(job) < job.config.run.iterations:
-        trainer = _trainer(job, console)
-        stop = trainer.train()
-        if stop:
-            return stop.signal_number
-    console.print(table(_evaluate(job)))
+    signal_number = job.train(console)
+    if signal_number:
+        return signal_number
+    console.print(table(job.evaluate()))
     print(job.run.path)
     return None
-
-
-def _trainer(job: Job, console: Console) -> Trainer:
-    if not job.exists:
-        return Trainer.start(job.config, console)
-    overrides = {"run.iterations": job.config.run.iterations}
-    return Trainer.resume(job.run.path, overrides, console)
-
-
-def _iterations_done(job: Job) -> int:
-    return max(Checkpoints(job.run.checkpoints).iterations(), default=0)
-
-
-def _evaluate(job: Job) -> AdaptationCurve:
-    """The curve of the last checkpoint: the one in the folder, or a new one."""
-    settings = job.config.evaluation
-    path = job.run.evaluation / f"{settings.split}.json"
-    if path.exists():
-        curve = AdaptationCurve.load(path)
-        if curve.details.get("iteration") == _iterations_done(job):
-            return curve
-    return evaluate_run(job.run.path)[0]
-
-
-def _refuse_other_settings(job: Job) -> None:
-    wanted, there = (_flat(c) for c in (job.config, load_config(job.run.config_file)))
-    for key in wanted.keys() | there.keys():
-        if key not in _FREE and wanted.get(key) != there.get(key):
-            raise UserError(
-                f"{job.run.path} was started with {key} = {there.get(key)}, now it is "
-                f"{wanted.get(key)}; choose another --output"
-            )
-
-
-def _flat(config: Config) -> dict[str, Any]:
-    def walk(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        for key, value in values.items():
-            if isinstance(value, dict):
-                yield from walk(f"{prefix}{key}.", value)
-            else:
-                yield f"{prefix}{key}", value
-
-    return dict(walk("", dataclasses.asdict(config)))

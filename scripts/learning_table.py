@@ -19,18 +19,17 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from metarl.config import Config, load_config
+from metarl.config import load_config
 from metarl.errors import UserError, nearest
 from metarl.evaluation.curves import AdaptationCurve
 from metarl.evaluation.run import evaluate_run
 from metarl.evaluation.statistics import bootstrap_interval
+from metarl.jobs import Job
 from metarl.launch import find_presets
 from metarl.simulation import TaskVectorEnv
 from metarl.simulation.engine import SimulatedFamily
 from metarl.tasks import Tasks, make
-from metarl.training.checkpoints import Checkpoints
 from metarl.training.run_folder import RunFolder
-from metarl.training.trainer import Trainer
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 """Where the presets are."""
@@ -68,13 +67,12 @@ def random_return(family: SimulatedFamily, tasks: Tasks, episodes: int, seed: in
     return float(total.mean())
 
 
-def train(config: Config, run: RunFolder, console: Console) -> float:
-    """Train as far as that is not done; minutes of wall time."""
+def train(job: Job, console: Console) -> float:
+    """Train as far as that is not done; minutes of wall time. Exits after Ctrl-C."""
     started = time.perf_counter()
-    if not run.config_file.is_file():
-        Trainer.start(config, console).train()
-    elif max(Checkpoints(run.checkpoints).iterations(), default=0) < config.run.iterations:
-        Trainer.resume(run.path, {"run.iterations": config.run.iterations}, console).train()
+    signal_number = job.train(console)
+    if signal_number:
+        sys.exit(128 + signal_number)
     return (time.perf_counter() - started) / 60.0
 
 
@@ -110,7 +108,7 @@ def measure(name: str, path: Path, options: argparse.Namespace, console: Console
         "evaluation.episodes": 20,
     }
     config = load_config(path, overrides)
-    minutes = train(config, run, console)
+    minutes = train(Job(name, config, run), console)
     curve, _ = evaluate_run(run.path)
     family = make(config.tasks.family, **config.tasks.options)
     assert isinstance(family, SimulatedFamily)
