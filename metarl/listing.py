@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from gymnasium import Space, spaces
 
-from metarl.algorithms import ALGORITHMS
+from metarl.algorithms import algorithms
 from metarl.errors import UserError
 from metarl.gymnasium_ids import gymnasium_id
 from metarl.tasks import Parameter, TaskDistribution, make, names
@@ -74,7 +74,7 @@ def _texts(family: Mapping[str, Any]) -> list[str]:
 
 
 def _algorithms() -> list[dict[str, str]]:
-    return [{"name": name, "summary": a.summary} for name, a in sorted(ALGORITHMS.items())]
+    return [{"name": name, "summary": a.summary} for name, a in sorted(algorithms().items())]
 
 
 def _outline(name: str) -> dict[str, Any]:

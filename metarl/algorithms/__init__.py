@@ -1,6 +1,6 @@
 """Learners, one file each, and their names."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,25 +14,34 @@ from metarl.algorithms.meta_sgd import MetaSGD, MetaSGDConfig
 from metarl.algorithms.pearl import PEARL, PEARLConfig
 from metarl.algorithms.ppo_from_scratch import PPOFromScratch, PPOFromScratchConfig
 from metarl.algorithms.promp import ProMP, ProMPConfig
+from metarl.algorithms.registry import (
+    ALGORITHMS,
+    Algorithm,
+    ConfigClasses,
+    algorithms,
+    find_learner,
+    register_learner,
+)
 from metarl.algorithms.reptile_ppo import ReptilePPO, ReptilePPOConfig
 from metarl.algorithms.rl2_ppo import RL2PPO, RL2PPOConfig
 from metarl.policies import Policy
 from metarl.simulation.engine import SimulatedFamily
 from metarl.workers import Workers
 
-__all__ = ["ALGORITHMS", "Algorithm", "Learner", "Metrics", "config_classes", "make_learner"]
+__all__ = [
+    "ALGORITHMS",
+    "Algorithm",
+    "Learner",
+    "Metrics",
+    "algorithms",
+    "config_classes",
+    "find_learner",
+    "make_learner",
+    "register_learner",
+]
 
 
-@dataclass(frozen=True)
-class Algorithm:
-    """A learner, its settings, and one line about it."""
-
-    config: type
-    learner: Any
-    summary: str
-
-
-ALGORITHMS = {
+ALGORITHMS |= {
     "maml_trpo": Algorithm(
         MAMLTRPOConfig, MAMLTRPO, "MAML with a TRPO meta-update through the inner step"
     ),
@@ -57,9 +66,9 @@ ALGORITHMS = {
 }
 
 
-def config_classes() -> dict[str, type]:
-    """The settings dataclass of each algorithm by its name."""
-    return {name: algorithm.config for name, algorithm in ALGORITHMS.items()}
+def config_classes() -> Mapping[str, type]:
+    """The settings dataclass of each algorithm by its name, or by `module:name`."""
+    return ConfigClasses()
 
 
 def make_learner(
@@ -71,6 +80,6 @@ def make_learner(
     workers: Workers | None = None,
 ) -> Learner:
     """The learner that `config.name` names, with the policy that it wants in place of `policy`."""
-    learner = ALGORITHMS[config.name].learner
+    learner = find_learner(config.name).learner
     policy = learner.policy_for(policy, family, config)
     return learner(policy, config, generator, device, workers)

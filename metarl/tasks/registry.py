@@ -4,18 +4,14 @@ A package adds families by naming a module in the entry-point group `metarl.fami
 that module runs its `@register` lines. `metarl_envs` is the first such plugin.
 """
 
-import importlib
-import importlib.metadata
 import inspect
 import re
-import sys
-import warnings
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 from metarl import gymnasium_ids
 from metarl.errors import UserError, nearest
+from metarl.plugins import import_named, load_plugins
 from metarl.tasks.distribution import TaskDistribution
 
 Family = TypeVar("Family", bound=TaskDistribution)
@@ -60,7 +56,7 @@ def family_class(name: str) -> type[TaskDistribution]:
     """
     module, colon, name_there = name.rpartition(":")
     if colon:
-        _import_module(module)
+        import_named(module)
         name = name_there
     _discover_plugins()
     if name not in _families:
@@ -89,17 +85,6 @@ def _refuse_unknown(name: str, family: type, options: Mapping[str, Any]) -> None
         )
 
 
-def _import_module(module: str) -> None:
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    try:
-        importlib.import_module(module)
-    except Exception as error:  # whatever the user's code raises
-        missing = isinstance(error, ModuleNotFoundError) and error.name == module
-        advice = "run where it lies, or install it" if missing else "mend it"
-        raise UserError(f"the module {module!r} cannot be imported: {error!r}; {advice}") from error
-
-
 def _origin(family: type[TaskDistribution]) -> tuple[str, str]:
     return family.__module__, family.__qualname__
 
@@ -109,14 +94,4 @@ def _discover_plugins() -> None:
     if _discovered:
         return
     _discovered = True
-    # Our own first: no plugin can take the name of a built-in family.
-    found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
-    for entry_point in sorted(found, key=lambda point: (point.name != "metarl_envs", point.name)):
-        try:
-            entry_point.load()
-        except Exception as error:
-            # One broken plugin must not take the others down.
-            warnings.warn(
-                f"the task families of plugin {entry_point.name!r} could not be loaded: {error!r}",
-                stacklevel=3,
-            )
+    load_plugins(ENTRY_POINT_GROUP, "task families", stacklevel=3)
