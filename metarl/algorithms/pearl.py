@@ -461,11 +461,11 @@ def _check_actions(sampler: Sampler) -> None:
     """UserError unless actions in [-1, 1] cover the environment's box."""
     boundary = sampler.boundary
     edge = torch.ones(1, len(boundary.low))
-    covers = torch.allclose(boundary(edge), boundary.high) and torch.allclose(
-        boundary(-edge), boundary.low
-    )
+    # Before the clipping, which would make larger steps than the box allows look right.
+    low, high = (torch.addcmul(boundary.middle, sign * edge, boundary.half) for sign in (-1, 1))
+    covers = torch.allclose(low, boundary.low) and torch.allclose(high, boundary.high)
     if not covers:
         raise UserError(
             "pearl's actions lie in [-1, 1], which this policy.action_scaling does not map to the "
-            "whole action box; set it to unit"
+            "environment's action box; set it to unit"
         )
