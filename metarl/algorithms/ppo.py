@@ -15,7 +15,7 @@ from torch import Tensor
 
 from metarl.algorithms.learner import Metrics
 from metarl.policies import Parameters, Policy
-from metarl.policies.value import ValueFunction
+from metarl.policies.value import PREFIX, ValueFunction
 from metarl.sampling import LinearFeatureBaseline, Trajectories, discounted_returns, gae, normalize
 from metarl.sampling.task_axis import TaskAxis
 from metarl.validation import require, require_at_least, require_positive
@@ -42,7 +42,8 @@ class PPOConfig:
     entropy_bonus: float = 0.0
     """Weight of the policy's entropy, which is added to the objective."""
     max_gradient_norm: float | None = 0.5
-    """Longer gradients of a task are shortened to this norm; null: none are."""
+    """Longer gradients of a task are shortened to this norm, the policy's and the value network's
+    each by itself: they share nothing; null: none are."""
     discount: float = 0.99
     """Discount factor, gamma."""
     gae_lambda: float = 0.95
@@ -116,8 +117,9 @@ class ActorCritic:
         weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=1.0)
         distribution = self.policy.distribution(parameters, samples.inputs[..., :-1])
         log_ratio = distribution.log_prob(samples.actions) - samples.log_probs
-        # 1 where a sample did not take place: its ratio could overflow, and 0 * inf is NaN.
-        ratio = torch.exp(torch.where(weights > 0, log_ratio, 0.0))
+        # 0 where a sample did not take place: its ratio could overflow, and 0 * inf is NaN.
+        log_ratio = torch.where(weights > 0, log_ratio, 0.0)
+        ratio = log_ratio.exp()
         clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
         gain = torch.minimum(ratio * samples.advantages, clipped * samples.advantages)
         parts = {
@@ -173,14 +175,25 @@ def minibatches(
         yield from order.tensor_split(min(config.minibatches, samples), dim=1)
 
 
-def clip_gradients(gradients: Sequence[Tensor], longest: float | None) -> list[Tensor]:
-    """Stacked gradients `[K, ...]`, each task's shortened to norm `longest` where it is longer."""
+def clip_gradients(gradients: Parameters, longest: float | None) -> Parameters:
+    """Stacked gradients `[K, ...]`, each task's shortened to norm `longest` where it is longer.
+
+    The policy and the value network by themselves: in one norm, values of a large scale would
+    shorten the policy's steps.
+    """
     if longest is None:
-        return list(gradients)
-    squares = [gradient.flatten(1).square().sum(dim=1) for gradient in gradients]
-    norm = torch.stack(squares).sum(dim=0).sqrt()
-    factor = (longest / norm.clamp(min=1e-12)).clamp(max=1.0)
-    return [g * factor.view(-1, *[1] * (g.dim() - 1)) for g in gradients]
+        return gradients
+    clipped = dict(gradients)
+    values = [name for name in gradients if name.startswith(PREFIX)]
+    for names in (values, [name for name in gradients if name not in values]):
+        if not names:
+            continue
+        squares = [gradients[name].flatten(1).square().sum(dim=1) for name in names]
+        norm = torch.stack(squares).sum(dim=0).sqrt()
+        factor = (longest / norm.clamp(min=1e-12)).clamp(max=1.0)
+        for name in names:
+            clipped[name] = gradients[name] * factor.view(-1, *[1] * (gradients[name].dim() - 1))
+    return clipped
 
 
 def make_optimizer(
@@ -284,9 +297,10 @@ class StackedPPO:
             if penalty:
                 total = total + penalty(leaves, self._chunks[number])
             gradients = torch.autograd.grad(total, values, materialize_grads=True)
-            clipped = clip_gradients(gradients, self.config.max_gradient_norm)
-            for value, gradient in zip(values, clipped, strict=True):
-                value.grad = gradient
+            named = dict(zip(leaves, gradients, strict=True))
+            clipped = clip_gradients(named, self.config.max_gradient_norm)
+            for name, value in leaves.items():
+                value.grad = clipped[name]
             optimizer.step()
         return {name: loss.detach() for name, loss in losses.items()}
 
