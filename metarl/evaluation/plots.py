@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # curves imports this file
     from metarl.evaluation.curves import AdaptationCurve
 
 # Okabe & Ito 2008, told apart by colour-blind readers; the curve itself takes the first.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _READ = ("iteration", "train/environment_steps", "train/return_pre", "train/return_post")
 
 
@@ -38,7 +38,7 @@ def plot_curve(
     others = others or {}
     _draw_single_tasks(axes, curve)
     _draw_level(axes, curve, "interquartile mean, 95 % interval", 0)
-    axes.plot(curve.steps, curve.mean, "--", color=_COLOURS[0], linewidth=1.0, label="mean")
+    axes.plot(curve.steps, curve.mean, "--", color=COLOURS[0], linewidth=1.0, label="mean")
     for index, (label, other) in enumerate(others.items(), start=1):
         _draw_level(axes, other, label, index)
     last = max(1, *(each.steps[-1] for each in (curve, *others.values())))
@@ -61,7 +61,7 @@ def plot_training(
     Raises:
         UserError: the file cannot be read, has no rows, or lacks both returns.
     """
-    columns = _read_metrics(metrics_csv_path)
+    columns = read_metrics(metrics_csv_path)
     lines = {"before adaptation": "train/return_pre", "after adaptation": "train/return_post"}
     lines = {label: name for label, name in lines.items() if name in columns}
     if not lines:
@@ -71,7 +71,7 @@ def plot_training(
     figure, axes = _figure(title)
     for label, name in lines.items():
         known = np.isfinite(columns[name]) & np.isfinite(iteration)
-        colour = _COLOURS[label == "before adaptation"]
+        colour = COLOURS[label == "before adaptation"]
         axes.plot(iteration[known], columns[name][known], color=colour, linewidth=1.5, label=label)
     axes.set_xlabel("iteration")
     axes.set_ylabel("return")
@@ -102,7 +102,7 @@ def _draw_single_tasks(axes: Axes, curve: "AdaptationCurve") -> None:
 
 def _draw_level(axes: Axes, curve: "AdaptationCurve", label: str, index: int) -> None:
     """The interquartile mean and its band; a curve of one point spans the picture instead."""
-    colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
+    colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
     style = {"color": colour, "linewidth": 2.0 if index == 0 else 1.4, "zorder": 3}
     band = {"color": colour, "alpha": 0.25, "linewidth": 0, "zorder": 2}
     if len(curve.steps) > 1 or index == 0:
@@ -137,7 +137,7 @@ def _save(figure: Figure, axes: Axes, path: str | Path | BinaryIO) -> None:
     figure.savefig(path, format="png")
 
 
-def _read_metrics(path: str | Path) -> dict[str, np.ndarray]:
+def read_metrics(path: str | Path) -> dict[str, np.ndarray]:
     """The columns of a CSV with a header, NaN where a cell is empty or missing."""
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:

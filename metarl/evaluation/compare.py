@@ -1,0 +1,166 @@
+"""`metarl compare`: run folders in, a folder with tables, pictures and one report out."""
+
+import itertools
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from metarl.errors import UserError
+from metarl.evaluation.comparison.compared import Comparison, FamilyComparison, compare_runs
+from metarl.evaluation.comparison.report import report_html
+from metarl.evaluation.comparison.runs import find_runs, load_runs
+from metarl.evaluation.comparison.tables import (
+    HEADINGS,
+    cells,
+    improvements_csv,
+    per_task_csv,
+    table_csv,
+    table_markdown,
+)
+from metarl.files import cannot_write, write_atomically, write_text_atomically
+
+REPORT = "report.html"
+_TEXTS = ("table.csv", "table.md", "per_task.csv", "improvement.csv", REPORT)
+_PICTURES = re.compile(r"(curves|final|profile|improvement|training)_[^/]+\.(png|svg)")
+
+
+def compare(
+    folders: Sequence[str | Path],
+    output: str | Path | None = None,
+    allow_mixed: bool = False,
+    split: str = "test",
+    evaluate: bool = False,
+    on_step: Callable[[str], None] | None = None,
+) -> Path:
+    """Compare runs and write everything about it to a folder; the path of its report.
+
+    Args:
+        folders: run folders, or folders that contain some.
+        output: the folder; None: a new one at runs/comparison-DATE-TIME. An earlier comparison
+            there is replaced.
+        allow_mixed: compare runs of different versions, tasks or protocols, with a warning.
+        split: the tasks whose evaluation is compared: test, validation or ood.
+        evaluate: evaluate runs that have no evaluation of their last checkpoint.
+        on_step: told in words what is going on.
+
+    Raises UserError for anything that stands in the way, before the first file is written.
+    """
+    folder = output_folder(output)
+    comparison = load_comparison(folders, allow_mixed, split, evaluate, on_step)
+    return write_comparison(comparison, folder, on_step)
+
+
+def load_comparison(
+    folders: Sequence[str | Path],
+    allow_mixed: bool = False,
+    split: str = "test",
+    evaluate: bool = False,
+    on_step: Callable[[str], None] | None = None,
+) -> Comparison:
+    """What `compare` writes; arguments and errors are its."""
+
+    def evaluate_now(path: Path) -> None:
+        from metarl.evaluation.run import evaluate_run  # late: seconds of importing
+
+        _tell(on_step, f"evaluating {path}")
+        evaluate_run(path, {"evaluation.split": split})
+
+    _tell(on_step, "reading runs")
+    runs = load_runs(find_runs(folders), split, evaluate_now if evaluate else None)
+    return compare_runs(runs, split, allow_mixed)
+
+
+def write_comparison(
+    comparison: Comparison,
+    folder: Path,
+    on_step: Callable[[str], None] | None = None,
+) -> Path:
+    """Write tables, pictures and the report to what `output_folder` gave; the report's path.
+
+    Raises UserError when the disk refuses.
+    """
+    # Late: matplotlib takes longer to import than everything else here.
+    from metarl.evaluation.comparison.pictures import encode, learner_styles, pictures
+
+    written: set[str] = set(_TEXTS)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    styles = learner_styles(comparison)
+    vector: dict[tuple[str, str], bytes] = {}
+    for family in comparison.families:
+        for name, draw in pictures(family, styles).items():
+            _tell(on_step, f"drawing {name} of {family.name}")
+            figure = draw()
+            if figure is None:
+                continue
+            for kind in ("png", "svg"):
+                file = f"{name}_{family.slug}.{kind}"
+                content = encode(figure, kind)
+                _write(folder / file, content)
+                written.add(file)
+            vector[family.name, name] = content
+    texts = (table_csv, table_markdown, per_task_csv, improvements_csv)
+    for name, text in zip(_TEXTS, texts, strict=False):
+        write_text_atomically(folder / name, text(comparison))
+    _tell(on_step, "writing the report")
+    write_text_atomically(folder / REPORT, report_html(comparison, vector))
+    _remove_old(folder, written)
+    return folder / REPORT
+
+
+def output_folder(output: str | Path | None) -> Path:
+    """Where a comparison may go: a new or empty folder, or one with an earlier comparison only.
+
+    Raises UserError for any other; makes nothing yet.
+    """
+    folder = _default_folder() if output is None else Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder; choose another --output")
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    foreign = [name for name in names if name not in _TEXTS and not _PICTURES.fullmatch(name)]
+    if foreign:
+        raise UserError(
+            f"{folder} holds {foreign[0]}, which is no part of a comparison; "
+            "choose another --output"
+        )
+    return folder
+
+
+def terminal_table(family: FamilyComparison) -> Table:
+    """One family's table for a terminal, best learner first."""
+    result = Table(title=family.name, caption="\n".join(family.remarks) or None)
+    for index, heading in enumerate(HEADINGS):
+        result.add_column(heading, justify="right" if index else "left")
+    for learner in family.learners:
+        result.add_row(*cells(learner))
+    return result
+
+
+def _default_folder() -> Path:
+    first = Path("runs", f"comparison-{time.strftime('%Y%m%d-%H%M%S')}")
+    for attempt in itertools.count(1):
+        path = first if attempt == 1 else first.with_name(f"{first.name}-{attempt}")
+        if not path.exists():
+            return path
+    raise AssertionError("itertools.count ended")
+
+
+def _remove_old(folder: Path, written: set[str]) -> None:
+    """Pictures of an earlier comparison with other families would be taken for part of this one."""
+    for path in folder.iterdir():
+        if path.name not in written and _PICTURES.fullmatch(path.name):
+            path.unlink()
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_atomically(path, lambda file: file.write(content))
+
+
+def _tell(on_step: Callable[[str], None] | None, text: str) -> None:
+    if on_step:
+        on_step(text)

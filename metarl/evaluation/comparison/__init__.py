@@ -1,0 +1,1 @@
+"""Comparison of runs: who adapts best on a family, and how sure that is."""
