@@ -89,6 +89,7 @@ class ActorCritic:
         config, mask = self.config, trajectories.mask
         rewards = trajectories.rewards.double()
         inputs = self.value.inputs(trajectories.observations)
+        dtype = inputs.dtype
         if config.baseline == "network":
             values = config.value_scale * self.value(parameters, inputs.flatten(1, 2)).double()
             values = values.view(mask.shape)
@@ -102,9 +103,9 @@ class ActorCritic:
         return Samples(
             inputs.flatten(1, 2),
             actions,
-            normalize(advantages, mask).flatten(1).float(),
-            ((advantages + values) / config.value_scale).flatten(1).float(),
-            mask.flatten(1).float(),
+            normalize(advantages, mask).flatten(1).to(dtype),
+            ((advantages + values) / config.value_scale).flatten(1).to(dtype),
+            mask.flatten(1).to(dtype),
             distribution.log_prob(actions),
         )
 
