@@ -282,7 +282,7 @@ class PEARL(Learner):
 
     def _update_often(self, generator: np.random.Generator) -> Metrics:
         """The gradient steps of one iteration; means of their losses."""
-        met = self.replay.tasks
+        met = self.context.tasks  # of a task whose prior episodes all failed at once there is none
         if not met:
             raise UserError("every episode failed in its first step; check the family")
         totals: Tensor | float = 0.0

@@ -449,6 +449,16 @@ def test_a_minibatch_pairs_transitions_and_context_of_the_same_tasks():
     assert len(learner.draw([2], generator).context) == 1
 
 
+def test_a_task_without_context_waits():
+    learner = make_pearl()
+    with pytest.raises(UserError, match="every episode failed"):
+        learner._update_often(np.random.default_rng(0))
+    learner.replay.add(4, torch.zeros(3, 8))
+    learner.replay.add(5, torch.zeros(3, 8))
+    learner.context.add(5, torch.zeros(3, 8))
+    assert math.isfinite(learner._update_often(np.random.default_rng(0))["loss/q"])
+
+
 # State ------------------------------------------------------------------------------------------
 
 
