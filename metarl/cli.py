@@ -1,4 +1,4 @@
-"""The command line: `metarl list`, `train`, `evaluate`, `check` and `render`."""
+"""The command line: `metarl list`, `train`, `evaluate`, `compare`, `benchmark`, and others."""
 
 import argparse
 import json
@@ -34,10 +34,32 @@ Needs no display: robots are drawn by EGL or OSMesa (MUJOCO_GL=egl|osmesa|glfw c
 Options of a family: --tasks.options.KEY VALUE; with --run: --evaluation.KEY VALUE.
 The last line printed is the file."""
 
+COMPARE_EPILOG = """\
+Groups runs by family, learner and seed; below a folder it takes every run there. Writes to DIR:
+  report.html      everything in one file: curves, tables, task definitions, commands, versions
+  table.csv, .md   a row per family and learner; improvement.csv a row per pair of learners
+  per_task.csv     every seed, task and adaptation step; and the pictures as .png and .svg
+  metarl compare runs/
+  metarl compare runs/PointNavigation-v0/{maml_trpo,promp}/* --output comparisons/navigation
+  metarl compare RUN1 RUN2 --split ood --evaluate
+Runs whose family version, horizon, tasks, episodes or MuJoCo version differ are refused.
+The last line printed is the report."""
+
 CHECK_EPILOG = """\
 One line per check, ok or FAIL with what to do; the exit code is 1 if anything fails.
 A family in a file of yours, registered in my_tasks.py in this folder:
   metarl check my_tasks:WindyPoint-v0"""
+
+
+BENCHMARK_EPILOG = """\
+Trains and evaluates every preset of SUITE with every seed, in OUTPUT/PRESET/seedN, then compares
+them in OUTPUT/comparison. What is done is skipped and what was stopped goes on; a run that fails
+does not stop the others, is reported at the end, and makes the exit code 1. Logs: OUTPUT/logs.
+  metarl benchmark configs/benchmark/quick.yaml --jobs 2
+  metarl benchmark configs/benchmark/standard.yaml --jobs 4 --resume
+Dotted keys change every run: --run.environment_steps 100000
+Ctrl-C finishes the iterations that run; twice stops at once. Both leave what --resume goes on with.
+The last line printed is the report."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -128,9 +150,37 @@ def _parser() -> Parser:
     ):
         evaluate.add_argument(f"--{name}", type=int, metavar="N", help=text)
     evaluate.set_defaults(run=_evaluate, parser=evaluate)
+    _add_compare(commands)
     _add_check(commands)
     _add_render(commands)
+    _add_benchmark(commands)
     return parser
+
+
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser(
+        "compare", help="learners side by side, as one report", epilog=COMPARE_EPILOG
+    )
+    compare.add_argument(
+        "folders", nargs="+", metavar="RUN", help="run folder, or a folder with runs below it"
+    )
+    compare.add_argument(
+        "--output", metavar="DIR", help="default: a new folder runs/comparison-DATE-TIME"
+    )
+    compare.add_argument(
+        "--split",
+        choices=("test", "validation", "ood"),
+        default="test",
+        help="list of tasks; default: test",
+    )
+    compare.add_argument(
+        "--evaluate", action="store_true", help="evaluate runs that are not, or not since training"
+    )
+    compare.add_argument(
+        "--allow-mixed", action="store_true", help="compare what differs, with a warning"
+    )
+    compare.add_argument("--json", action="store_true", help="print the tables as one JSON object")
+    compare.set_defaults(run=_compare, parser=compare)
 
 
 def _add_check(commands: Any) -> None:
@@ -173,6 +223,22 @@ def _add_render(commands: Any) -> None:
     ):
         render.add_argument(f"--{name}", type=int, metavar="N", help=text)
     render.set_defaults(run=_render, parser=render)
+
+
+def _add_benchmark(commands: Any) -> None:
+    benchmark = commands.add_parser(
+        "benchmark", help="families × learners × seeds, then a comparison", epilog=BENCHMARK_EPILOG
+    )
+    benchmark.add_argument("suite", metavar="SUITE.yaml", help="see configs/benchmark/")
+    benchmark.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="runs at a time, which share the CPUs"
+    )
+    benchmark.add_argument("--resume", action="store_true", help="go on with the runs in OUTPUT")
+    benchmark.add_argument("--output", metavar="DIR", help="default: runs/NAME of the suite")
+    benchmark.add_argument(
+        "--dry-run", action="store_true", help="list the runs and how far they are"
+    )
+    benchmark.set_defaults(run=_benchmark, parser=benchmark)
 
 
 def _list(options: argparse.Namespace, dotted: list[str]) -> int:
@@ -257,6 +323,32 @@ def _evaluate(options: argparse.Namespace, dotted: list[str]) -> int:
     return 0
 
 
+def _compare(options: argparse.Namespace, dotted: list[str]) -> int:
+    from rich.console import Console
+
+    from metarl.evaluation.compare import (
+        as_json,
+        load_comparison,
+        output_folder,
+        terminal_tables,
+        write_comparison,
+    )
+
+    _refuse(dotted, ())
+    folder = output_folder(options.output)
+    with Console(stderr=True).status("reading runs") as status:
+        comparison = load_comparison(
+            options.folders, options.allow_mixed, options.split, options.evaluate, status.update
+        )
+        report = write_comparison(comparison, folder, status.update)
+    if options.json:
+        print(json.dumps(as_json(comparison) | {"report": str(report)}, indent=1))
+        return 0
+    Console().print(*terminal_tables(comparison), sep="\n")
+    print(report)
+    return 0
+
+
 def _check(options: argparse.Namespace, dotted: list[str]) -> int:
     _refuse(dotted, ())
     if options.all == bool(options.families):
@@ -266,6 +358,24 @@ def _check(options: argparse.Namespace, dotted: list[str]) -> int:
 
     passed = report(names() if options.all else options.families, skip_unavailable=options.all)
     return 0 if passed else 1
+
+
+def _benchmark(options: argparse.Namespace, dotted: list[str]) -> int:
+    from metarl.config import parse_overrides
+
+    overrides = parse_overrides(dotted)
+    if options.jobs < 1:
+        raise UserError(f"--jobs must be at least 1, got {options.jobs}")
+    # Late, as everywhere: seconds of importing.
+    from metarl.benchmark.command import describe, run_benchmark
+    from metarl.benchmark.suite import plan, root_of
+
+    root = root_of(options.suite, options.output)
+    jobs = plan(options.suite, root, overrides)
+    if options.dry_run:
+        print("\n".join(describe(jobs)))
+        return 0
+    return run_benchmark(jobs, root, options.jobs, options.resume)
 
 
 def _render(options: argparse.Namespace, dotted: list[str]) -> int:

@@ -153,12 +153,16 @@ class Config:
         if getattr(self.algorithm, "fixed_tasks", False):
             message = f"must be a number of tasks: {self.algorithm.name} remembers each of them"
             require(self.tasks.training_tasks is not None, "tasks.training_tasks", message)
+        check_tasks = getattr(self.algorithm, "check_tasks", None)
+        if check_tasks:
+            check_tasks(self.tasks)
 
 
 def load_config(
     path: str | Path,
     overrides: Mapping[str, object] | None = None,
     algorithms: Mapping[str, type] | None = None,
+    overrides_from: str = COMMAND_LINE,
 ) -> Config:
     """The configuration in a YAML file, changed by overrides.
 
@@ -166,11 +170,12 @@ def load_config(
         path: the file.
         overrides: values by dotted key, e.g. `{"run.iterations": 3}`, or from `parse_overrides`.
         algorithms: settings dataclasses by name; by default those of `metarl.algorithms`.
+        overrides_from: where the overrides stand, for errors.
 
     Raises:
         UserError: one line, for anything wrong with the file or the overrides.
     """
-    return from_mapping(_read_yaml(path), str(path), overrides, algorithms)
+    return from_mapping(read_yaml(path), str(path), overrides, algorithms, overrides_from)
 
 
 def from_mapping(
@@ -178,6 +183,7 @@ def from_mapping(
     source: str,
     overrides: Mapping[str, object] | None = None,
     algorithms: Mapping[str, type] | None = None,
+    overrides_from: str = COMMAND_LINE,
 ) -> Config:
     """As `load_config`, from a nested mapping; `source` stands for the file in errors."""
     overrides = overrides or {}
@@ -191,7 +197,7 @@ def from_mapping(
             raise _pointing_to_section(error, section_types) from error
     except InvalidValue as error:
         typed = _is_from_command_line(error.key, mapping, overrides)
-        place = COMMAND_LINE if typed else source
+        place = overrides_from if typed else source
         raise UserError(f"{place}: {error.key} {error.message}") from error
 
 
@@ -276,7 +282,8 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read_yaml(path: str | Path) -> object:
+def read_yaml(path: str | Path) -> object:
+    """The content of a YAML file; UserError, in one line, for one that is not there or not YAML."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:

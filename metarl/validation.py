@@ -78,7 +78,8 @@ def build(
 
     Args:
         cls: the dataclass; fields annotated with bool, int, float, str, Literal, `tuple[T, ...]`,
-            `dict[str, Any]` (free keys), `T | None` or a dataclass.
+            `dict[str, Any]` (free keys, single values), `dict[str, object]` (free keys and values),
+            `dict[str, dict[...]]`, `T | None` or a dataclass.
         mapping: the values, as YAML gives them (or `Text`); fields with a default may be absent.
         key: the dotted key of the mapping itself, empty for the outermost.
         replaced_types: types to use instead of the annotations of these fields.
@@ -130,7 +131,7 @@ def convert(annotation: Any, value: object, key: str) -> Any:
     if origin is tuple:
         return _convert_tuple(get_args(annotation), value, key)
     if origin is dict:
-        return _convert_options(value, key)
+        return _convert_mapping(get_args(annotation)[1], value, key)
     if origin in (Union, types.UnionType):
         return _convert_optional(annotation, value, key)
     return _convert_scalar(annotation, value, key)
@@ -170,10 +171,19 @@ def _convert_tuple(items: tuple[Any, ...], value: object, key: str) -> tuple[Any
     return tuple(convert(items[0], item, f"{key}[{index}]") for index, item in enumerate(value))
 
 
-def _convert_options(value: object, key: str) -> dict[str, Any]:
-    """Free keys with single values: what they may be, their reader knows."""
+def _convert_mapping(item_type: Any, value: object, key: str) -> dict[str, Any]:
+    """Free keys: what they may be, their reader knows."""
     if not isinstance(value, Mapping):
         raise InvalidValue(key, f"must be a mapping of keys to values, got {_shown(value)}")
+    if item_type is Any:
+        return _convert_options(value, key)
+    if item_type is object:
+        return {str(name): item for name, item in value.items()}
+    return {str(name): convert(item_type, item, dotted(key, name)) for name, item in value.items()}
+
+
+def _convert_options(value: Mapping[Any, object], key: str) -> dict[str, Any]:
+    """Single values only."""
     options: dict[str, Any] = {}
     for name, item in value.items():
         if isinstance(item, Text):

@@ -109,15 +109,15 @@ class Progress:
         parts += [f"{word} {_short(metrics[m])}" for word, m in labels.items() if m in metrics]
         if "time/env_steps_per_s" in metrics:
             parts.append(f"{metrics['time/env_steps_per_s']:.0f} steps/s")
-        return "  ".join([*parts, f"ETA {_hours(self.seconds_left())}"])
+        return "  ".join([*parts, f"ETA {duration(self.seconds_left())}"])
 
     def _table(self, metrics: dict[str, float]) -> Group:
         bar = Table.grid(padding=(0, 2))
         bar.add_row(
             f"iteration {self._iteration}/{self._total}",
             ProgressBar(total=self._total, completed=self._iteration, width=30),
-            f"elapsed {_hours(self._ends[-1] - self._start)}",
-            f"ETA {_hours(self.seconds_left())}",
+            f"elapsed {duration(self._ends[-1] - self._start)}",
+            f"ETA {duration(self.seconds_left())}",
         )
         table = Table(show_header=False)
         for name in _shown(metrics):
@@ -141,7 +141,8 @@ def _short(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
-def _hours(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`H:MM:SS` with at least two digits of hours, or dashes for a time that is not known."""
     if not math.isfinite(seconds):
         return "--:--:--"
     minutes, seconds = divmod(round(seconds), 60)
