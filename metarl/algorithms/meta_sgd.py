@@ -5,7 +5,6 @@ theta' = theta - alpha * grad L(theta), elementwise, with theta and alpha meta-l
 alpha may become negative: the paper learns the direction of the update, not only its length.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,9 +14,7 @@ from torch import Tensor
 
 from metarl.algorithms.learner import Metrics
 from metarl.algorithms.maml_trpo import MAMLTRPO, MAMLTRPOConfig
-from metarl.errors import UserError
 from metarl.policies import Parameters
-from metarl.sampling import Sampler, Trajectories
 from metarl.validation import require, require_positive
 
 RATE = "rate."
@@ -26,7 +23,10 @@ RATE = "rate."
 
 @dataclass(frozen=True)
 class MetaSGDConfig(MAMLTRPOConfig):
-    """Settings of Meta-SGD, with TRPO outside; `inner_learning_rate` is where all rates start."""
+    """Settings of Meta-SGD, with TRPO outside; all rates start at `inner_learning_rate`.
+
+    Rates of an evaluation that differ from it scale the learned ones in proportion.
+    """
 
     name: Literal["meta_sgd"] = "meta_sgd"  # pyright: ignore[reportIncompatibleVariableOverride]
     """The learner."""
@@ -66,23 +66,16 @@ class MetaSGD(MAMLTRPO):
         return not name.startswith(RATE)
 
     def step(self, parameters: Parameters, gradients: Parameters, rate: float) -> Parameters:
-        """theta - alpha * gradient, elementwise; `rate` has no say."""
-        adapted = {n: parameters[n] - parameters[RATE + n] * g for n, g in gradients.items()}
-        return parameters | adapted
+        """theta - alpha * gradient, elementwise.
 
-    def adaptation(
-        self, sampler: Sampler, steps: int, rates: Sequence[float] | None = None
-    ) -> Iterator[Trajectories]:
-        """Trajectories after 0, 1, ..., `steps` steps with the learned rates, in every step.
-
-        Raises UserError where other `rates` are wanted.
+        A `rate` other than the inner learning rate, in an evaluation, scales all alphas alike: half
+        of it makes a step half as long.
         """
-        if rates is not None:
-            raise UserError(
-                "meta_sgd adapts with the rates that it learned; "
-                "set evaluation.inner_learning_rates to null"
-            )
-        return super().adaptation(sampler, steps)
+        factor = rate / self.config.inner_learning_rate
+        return parameters | {
+            name: parameters[name] - factor * parameters[RATE + name] * gradient
+            for name, gradient in gradients.items()
+        }
 
     def policy_metrics(self) -> Metrics:
         """Also the mean of all rates, and which share of them is negative."""

@@ -12,7 +12,6 @@ from torch.distributions import kl_divergence
 from metarl.algorithms.maml import MAML
 from metarl.algorithms.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.algorithms.meta_sgd import MetaSGD, MetaSGDConfig
-from metarl.errors import UserError
 from metarl.optimization import from_vector, to_vector
 from metarl.policies import Parameters, make_policy
 from metarl.sampling import ActionBoundary, Batch, Sampler
@@ -97,9 +96,9 @@ def test_initial_rate_is_drawn_once_from_the_range():
 def test_rate_of_one_number_scales_the_step_of_that_number_alone():
     learner, pre, _ = make_problem()
     policies = learner.start(learner.parameters, TASKS)
-    before = learner.adapt(policies, pre[0], rate=0.0)
+    before = learner.adapt(policies, pre[0], rate=0.5)
     learner.parameters["rate.weight0"][1, 2] *= -3.0
-    after = learner.adapt(learner.start(learner.parameters, TASKS), pre[0], rate=0.0)
+    after = learner.adapt(learner.start(learner.parameters, TASKS), pre[0], rate=0.5)
     step = {name: before[name] - policies[name] for name in ("weight0", "bias0", "log_std")}
     factors = torch.ones(3, 4, dtype=torch.float64)
     factors[1, 2] = -3.0
@@ -223,16 +222,27 @@ def make_sampler() -> tuple[MetaSGD, Sampler]:
     return MetaSGD(policy, MetaSGDConfig(), np.random.default_rng(0)), sampler
 
 
-def test_adaptation_takes_the_learned_rates_and_refuses_others():
+def test_adaptation_takes_the_learned_rates():
     learner, sampler = make_sampler()
-    with pytest.raises(UserError, match=r"set evaluation\.inner_learning_rates to null"):
-        learner.adaptation(sampler, 1, rates=[0.1])
     default = list(learner.adaptation(sampler, 2))[-1].actions
     learner, sampler = make_sampler()
     for name, value in learner.parameters.items():
         if name.startswith("rate."):
             value *= 2.0
     assert not torch.equal(list(learner.adaptation(sampler, 2))[-1].actions, default)
+
+
+def test_rates_of_an_evaluation_scale_the_learned_ones():
+    # 0.25 is half of the inner learning rate: a step half as long, and no rate is changed.
+    learner, pre, _ = with_different_rates(make_problem(inner_learning_rate=0.5))
+    started = learner.start(learner.parameters, TASKS)
+    whole = learner.adapt(started, pre[0], rate=0.5)
+    half = learner.adapt(started, pre[0], rate=0.25)
+    for name in ("weight0", "bias1", "log_std"):
+        step = whole[name] - started[name]
+        assert step.abs().max() > 1e-3
+        torch.testing.assert_close(half[name] - started[name], 0.5 * step)
+        assert torch.equal(half["rate." + name], started["rate." + name])
 
 
 def test_meta_update_takes_a_step():
