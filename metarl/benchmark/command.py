@@ -148,7 +148,10 @@ def _report(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
     """Failures again, together, and runs that are no match for the others."""
     failures = [outcome for outcome in outcomes if outcome.error]
     if failures:
-        print(f"{len(failures)} of {len(jobs)} runs failed; {_AGAIN}:", file=sys.stderr)
+        print(
+            f"{len(failures)} of {len(jobs)} runs failed and are left out; {_AGAIN}:",
+            file=sys.stderr,
+        )
     for outcome in failures:
         print(f"error: {outcome.job.run.path}: {outcome.error}", file=sys.stderr)
     for job in jobs:
@@ -164,6 +167,10 @@ def _report(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
 
 def _compare(folders: Sequence[Path], output: Path, split: str) -> Path:
     # Late: matplotlib, and nobody needs it before the last run has ended.
-    from metarl.evaluation.compare import compare
+    from metarl.evaluation.compare import load_comparison, terminal_tables, write_comparison
 
-    return compare(folders, output, split=split)
+    with Console(stderr=True).status("comparing") as status:
+        comparison = load_comparison(folders, split=split, on_step=status.update)
+        report = write_comparison(comparison, output, status.update)
+    Console().print(*terminal_tables(comparison), sep="\n")
+    return report
