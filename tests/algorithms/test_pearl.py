@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -380,6 +381,25 @@ def stage_noise(sampler: Sampler, stage: int, task: int, trial: int) -> Tensor:
     other._stage = stage
     drawn = other.generators("latent")[task].standard_normal((2, 2), dtype=np.float32)
     return torch.from_numpy(drawn[trial])
+
+
+def test_steps_after_the_end_of_an_episode_say_nothing():
+    learner = make_pearl()
+    sampler = make_sampler(learner)
+    begin(sampler, 1, [0, 1, 2])
+    (episode,) = learner.adaptation(sampler, 0)
+    cut = episode.mask.clone()
+    cut[1, 0, 3:] = False
+    ended = replace(episode, mask=cut)
+    posterior, whole = learner.infer(ended), learner.infer(episode)
+    own = Trajectories(
+        *(getattr(ended, name)[1:2, :1] for name in Trajectories.__dataclass_fields__)
+    )
+    expected = learner.encoder.posterior(learner.parameters["encoder"], evidence(own))
+    torch.testing.assert_close(posterior.mean[1, 0], expected.mean.detach())
+    torch.testing.assert_close(posterior.variance[1, 0], expected.variance.detach())
+    assert not torch.allclose(posterior.precision[1, 0], whole.precision[1, 0])
+    assert torch.equal(posterior.precision[1, 1], whole.precision[1, 1])
 
 
 def test_without_evidence_z_is_drawn_from_the_prior(monkeypatch: pytest.MonkeyPatch):
