@@ -7,13 +7,18 @@ import numpy as np
 import torch
 
 from metarl.algorithms.cavia import CAVIA, CAVIAConfig
+from metarl.algorithms.distillation_ppo import DistillationPPO, DistillationPPOConfig
 from metarl.algorithms.learner import Learner, Metrics
 from metarl.algorithms.maml_ppo import MAMLPPO, MAMLPPOConfig
 from metarl.algorithms.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.algorithms.meta_sgd import MetaSGD, MetaSGDConfig
+from metarl.algorithms.multi_task_ppo import MultiTaskPPO, MultiTaskPPOConfig
+from metarl.algorithms.mutual_distance_ppo import MutualDistancePPO, MutualDistancePPOConfig
+from metarl.algorithms.oracle_ppo import OraclePPO, OraclePPOConfig
 from metarl.algorithms.pearl import PEARL, PEARLConfig
 from metarl.algorithms.ppo_from_scratch import PPOFromScratch, PPOFromScratchConfig
 from metarl.algorithms.promp import ProMP, ProMPConfig
+from metarl.algorithms.random_policy import RandomActions, RandomConfig
 from metarl.algorithms.registry import (
     ALGORITHMS,
     Algorithm,
@@ -56,6 +61,21 @@ ALGORITHMS |= {
     ),
     "ppo_from_scratch": Algorithm(
         PPOFromScratchConfig, PPOFromScratch, "baseline: PPO on the test task alone"
+    ),
+    "random": Algorithm(RandomConfig, RandomActions, "baseline: uniformly random actions"),
+    "multi_task_ppo": Algorithm(
+        MultiTaskPPOConfig, MultiTaskPPO, "baseline: PPO on all tasks at once, then fine-tuning"
+    ),
+    "oracle_ppo": Algorithm(
+        OraclePPOConfig, OraclePPO, "baseline: PPO on all tasks at once, told which task it is"
+    ),
+    "mutual_distance_ppo": Algorithm(
+        MutualDistancePPOConfig, MutualDistancePPO, "PPO on each task, held to the others' policies"
+    ),
+    "distillation_ppo": Algorithm(
+        DistillationPPOConfig,
+        DistillationPPO,
+        "baseline: policies of many tasks distilled into one",
     ),
     "pearl": Algorithm(
         PEARLConfig, PEARL, "soft actor-critic told a latent task, inferred off policy"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Protocol
 
+from metarl.errors import UserError
 from metarl.policies import Policy
 from metarl.sampling import Sampler, Trajectories
 from metarl.simulation.engine import SimulatedFamily
@@ -49,3 +50,22 @@ class Learner(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         ...
+
+
+def refuse_rates(name: str, rates: Sequence[float] | None) -> None:
+    """UserError where learning rates are given to a learner that adapts without any."""
+    if rates is not None:
+        raise UserError(
+            f"{name} adapts without learning rates; set evaluation.inner_learning_rates to null"
+        )
+
+
+def returns_of_one_policy(trajectories: Trajectories) -> Metrics:
+    """The metrics that every learner reports, for an iteration in which no task adapts."""
+    mean = float(trajectories.returns.mean())
+    return {
+        "train/return_pre": mean,
+        "train/return_post": mean,
+        "train/adaptation_gain": 0.0,
+        "train/failed_episodes": float(trajectories.failed.sum()),
+    }

@@ -1,5 +1,6 @@
 """Policies as pure functions of a dict of tensors, which may carry a leading task axis."""
 
+from metarl.policies.conditioned import ConditionedPolicy
 from metarl.policies.context import ContextPolicy
 from metarl.policies.distributions import Categorical, Gaussian
 from metarl.policies.mlp import MLP, Parameters, stack
@@ -16,6 +17,7 @@ __all__ = [
     "MLP",
     "Categorical",
     "CategoricalPolicy",
+    "ConditionedPolicy",
     "ContextPolicy",
     "Gaussian",
     "GaussianPolicy",

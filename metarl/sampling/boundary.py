@@ -35,3 +35,7 @@ class ActionBoundary:
             return actions.squeeze(-1)
         scaled = torch.addcmul(self.middle, actions, self.half)
         return scaled.clamp(self.low, self.high)
+
+    def policy_range(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest policy actions `[A]` that reach the edges of the environment's box."""
+        return (self.low - self.middle) / self.half, (self.high - self.middle) / self.half
