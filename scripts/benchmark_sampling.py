@@ -33,18 +33,17 @@ does nothing else.
 
 import argparse
 import csv
-import dataclasses
 import json
 import multiprocessing
-import platform
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark_pairs import Pair, cpu_model, positive, progress, repeat, spread
 from benchmark_peers import QUICK, Scale, async_sizes, envpool_peer, gymnasium_peer
 from benchmark_tools import (
     ClosedLoop,
@@ -94,44 +93,6 @@ FALLING = ("ant_dir2d", "humanoid_dir2d", "hopper_rand_params", "walker2d_vel")
 """Those whose episodes end when the robot falls."""
 
 
-def _nothing() -> float:
-    return 0.0
-
-
-@dataclass
-class Pair:
-    """Two things measured next to each other."""
-
-    key: str
-    label: str
-    """What ours is compared with."""
-    ours: Callable[[], float]
-    """Environment steps/s."""
-    other: Callable[[], float]
-    """Environment steps/s."""
-    inverse: bool = False
-    """The ratio is one of times, not of rates."""
-    rates: list[tuple[float, float]] = field(default_factory=list)
-    """Of ours and of the other, for each repetition."""
-
-    def done(self) -> "Pair":
-        """The figures alone, without what they were measured with."""
-        return dataclasses.replace(self, ours=_nothing, other=_nothing)
-
-    def measure(self, ours_first: bool) -> None:
-        """One more repetition."""
-        if ours_first:
-            ours, other = self.ours(), self.other()
-        else:
-            other, ours = self.other(), self.ours()
-        self.rates.append((ours, other))
-
-    @property
-    def ratios(self) -> list[float]:
-        """One per repetition."""
-        return [(b / a if self.inverse else a / b) for a, b in self.rates]
-
-
 @dataclass(frozen=True)
 class Measurements:
     """All that one call of this script finds out."""
@@ -158,24 +119,17 @@ def measure(config: Config, scale: Scale, repetitions: int) -> Measurements:
     threads = config.run.threads or usable_cpus()
     with ExitStack() as stack:
         pairs = _prepare(config, scale, threads, stack)
-        _repeat(pairs, repetitions)
+        repeat(pairs, repetitions)
     for prepare in (*_robots(scale, threads), _redraw(scale, threads), *_worlds(scale, threads)):
         with prepare as pair:
-            _repeat([pair], min(repetitions, MOST_REPETITIONS))
+            repeat([pair], min(repetitions, MOST_REPETITIONS))
             pairs.append(pair.done())
     peak_memory = []
     for repetition in range(repetitions):
-        _progress(f"peak memory, process {repetition + 1} of {repetitions}")
+        progress(f"peak memory, process {repetition + 1} of {repetitions}")
         peak_memory.append(_in_fresh_process(config, scale.horizon))
-    _progress("")
+    progress("")
     return Measurements(pairs, peak_memory, config, threads)
-
-
-def _repeat(pairs: Sequence[Pair], repetitions: int) -> None:
-    for repetition in range(repetitions):
-        for pair in pairs:
-            _progress(f"repetition {repetition + 1} of {repetitions}: {pair.key}, {pair.label}")
-            pair.measure(ours_first=repetition % 2 == 0)
 
 
 def _preset(folder: str, scale: Scale, threads: int) -> Config:
@@ -190,7 +144,7 @@ def _robots(scale: Scale, threads: int) -> Iterator[AbstractContextManager[Pair]
     @contextmanager
     def prepare(folder: str, group: str) -> Iterator[Pair]:
         config = _preset(folder, scale, threads)
-        _progress(f"recording the episodes of {config.tasks.family}")
+        progress(f"recording the episodes of {config.tasks.family}")
         falls = group == "robots_that_fall"
         horizon = scale.horizon if falls else scale.robot_horizon
         experiment, sampler = make_experiment(config, horizon)
@@ -224,7 +178,7 @@ def _worlds(scale: Scale, threads: int) -> Iterator[AbstractContextManager[Pair]
 
     @contextmanager
     def prepare(family: str) -> Iterator[Pair]:
-        _progress(f"choosing the fastest setting of the peer of {family}")
+        progress(f"choosing the fastest setting of the peer of {family}")
         horizon = scale.horizon if scale is QUICK else None
         experiment, sampler = make_experiment(_preset(folders[family], scale, threads), horizon)
         never_end(experiment.family)
@@ -242,7 +196,7 @@ def _worlds(scale: Scale, threads: int) -> Iterator[AbstractContextManager[Pair]
 
 def _prepare(config: Config, scale: Scale, threads: int, stack: ExitStack) -> list[Pair]:
     # AsyncVectorEnv forks, which is safe only before there are threads: hence the order.
-    _progress("choosing the fastest setting of each vector environment")
+    progress("choosing the fastest setting of each vector environment")
     peers = {
         "over_gymnasium_async": gymnasium_peer("async", async_sizes(scale, usable_cpus()), scale),
         "over_gymnasium_sync": gymnasium_peer("sync", scale.sync_sizes, scale),
@@ -250,7 +204,7 @@ def _prepare(config: Config, scale: Scale, threads: int, stack: ExitStack) -> li
     }
     present = {key: stack.enter_context(peer) for key, peer in peers.items() if peer}
 
-    _progress("recording the episodes of a rollout and of a meta-iteration")
+    progress("recording the episodes of a rollout and of a meta-iteration")
     experiment, sampler = make_experiment(config, scale.horizon)
     closed_loop = ClosedLoop(experiment, sampler)
     meta_iteration = MetaIteration(experiment, sampler)
@@ -293,14 +247,6 @@ def _in_fresh_process(config: Config, horizon: int) -> float:
         return pool.apply(peak_memory_gib, (config, horizon))
 
 
-def _progress(text: str) -> None:
-    """One line on stderr, which a terminal overwrites with the next."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-    elif text:
-        print(text, file=sys.stderr, flush=True)
-
-
 def show(measurements: Measurements, console: Console) -> None:
     """The table, and what it was measured on."""
     size = measurements.config.tasks
@@ -312,29 +258,16 @@ def show(measurements: Measurements, console: Console) -> None:
         table.add_column(heading, justify="right")
     for pair in measurements.pairs:
         rates = [f"{statistics.median(column):,.0f}" for column in zip(*pair.rates, strict=True)]
-        table.add_row(pair.key, pair.label, *rates, _spread(pair.ratios), _target(pair.key))
-    memory = _spread(measurements.peak_memory)
+        table.add_row(pair.key, pair.label, *rates, spread(pair.ratios), _target(pair.key))
+    memory = spread(measurements.peak_memory)
     table.add_row("peak_memory_gib", "", "", "", memory, TARGETS["peak_memory_gib"])
     console.print(table)
     versions = ", ".join(f"{name} {value}" for name, value in collect_versions().items())
-    console.print(f"{_cpu_model()}, {measurements.threads} threads; {versions}", highlight=False)
+    console.print(f"{cpu_model()}, {measurements.threads} threads; {versions}", highlight=False)
 
 
 def _target(key: str) -> str:
     return TARGETS.get(key) or GROUP_TARGETS.get(key.partition("/")[0], "")
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.3f} ({min(values):.3f} .. {max(values):.3f})"
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def write_csv(measurements: Measurements, path: str) -> None:
@@ -351,16 +284,6 @@ def write_csv(measurements: Measurements, path: str) -> None:
             writer.writerow(["peak_memory_gib", index, value, "", "", ""])
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-_positive.__name__ = "positive integer"  # argparse names it when it refuses a value
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -368,14 +291,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print one JSON object of the medians")
     parser.add_argument(
         "--repetitions",
-        type=_positive,
+        type=positive,
         default=5,
         metavar="N",
         help=f"of each pair (default: 5); at most {MOST_REPETITIONS} of every robot and world",
     )
     parser.add_argument(
         "--threads",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="of our physics and learner, the bare engine and EnvPool "
         "(default: the CPUs this process may use)",

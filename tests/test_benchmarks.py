@@ -1,4 +1,4 @@
-"""The benchmark script runs, prints its figures, and compares like with like."""
+"""The benchmark scripts run, print their figures, and compare like with like."""
 
 import importlib
 import json
@@ -27,8 +27,10 @@ KEYS = [
 GROUPS = ["robots", "robots_that_fall", "worlds"]
 
 
-def run_benchmark(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / "benchmark_sampling.py"), *options]
+def run_benchmark(
+    folder: Path, *options: str, script: str = "benchmark_sampling.py"
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / script), *options]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
@@ -50,6 +52,34 @@ def test_json_holds_every_figure(tmp_path: Path) -> None:
     # and two comparisons with the engine as it comes, which only the table has
     rows = len(measured) + 2 + sum(len(figures[group]) for group in GROUPS)
     assert len(table.read_text(encoding="utf-8").splitlines()) == 1 + 2 * rows
+
+
+def test_json_of_the_learners_holds_every_figure(tmp_path: Path) -> None:
+    names = ["maml_trpo", "ppo_from_scratch", "reptile_ppo"]
+    options = ["--quick", "--json", "--repetitions", "2", "--learners", *names]
+    done = run_benchmark(tmp_path, *options, script="benchmark_learners.py")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    families = ["HalfCheetahVel-v0", "PointNavigation-v0"]
+    groups = {
+        "stacked_ppo_over_loop": families,
+        "stacked_ppo_update_over_loop": families,
+        "meta_iteration_over_physics": names,
+    }
+    assert list(figures) == [*groups, "ranges"]
+    for group, members in groups.items():
+        assert list(figures[group]) == members
+        for name, ratio in figures[group].items():
+            low, high = figures["ranges"][f"{group}/{name}"]
+            assert 0 < low <= ratio <= high
+
+
+def test_an_unknown_learner_is_refused_in_one_line(tmp_path: Path) -> None:
+    done = run_benchmark(tmp_path, "--learners", "reptile", script="benchmark_learners.py")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: unknown learner 'reptile'; ")
+    assert "reptile_ppo" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_impossible_repetitions_are_refused(tmp_path: Path) -> None:
@@ -86,3 +116,19 @@ def test_the_engine_repeats_the_closed_loops_motion(tools: Any, kind: str, folde
         closed_loop.rate()
     weights = closed_loop.parameters["weight0"].flatten(1)
     assert len(np.unique(weights.numpy(), axis=0)) == 3, "every task has a policy of its own"
+
+
+def test_stacked_and_separate_learners_do_the_same_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    learners = importlib.import_module("benchmark_learners")
+    size = {"tasks": 3, "episodes": 2, "horizon": 5}
+    iteration, update = learners.stacked_pairs("HalfCheetahVel-v0", size, 1)
+    for pair in (iteration, update):
+        for measured in (pair.ours, pair.other):
+            assert measured() > 0
+            assert measured.__self__._environment_steps == 3 * 2 * 5
+    one, many = iteration.ours.__self__, iteration.other.__self__
+    assert [len(part) for part in one._tasks] == [3]
+    assert [len(part) for part in many._tasks] == [1, 1, 1]
+    together = np.concatenate([part["velocity"].numpy() for part in many._tasks])
+    np.testing.assert_array_equal(together, one._tasks[0]["velocity"].numpy())
