@@ -43,7 +43,7 @@ class GRU:
     def initial_parameters(self, generator: np.random.Generator) -> Parameters:
         """`gru.weight_input` [I, 3 H], `gru.weight_hidden` [H, 3 H] and their biases [3 H].
 
-        As in RL^2 (appendix): hidden weights orthogonal, the others Glorot-uniform, biases zero.
+        Hidden weights orthogonal (Saxe et al. 2014), the others Glorot-uniform, biases zero.
         """
         size = self.hidden_size
         limit = math.sqrt(6.0 / (self.inputs + size))
