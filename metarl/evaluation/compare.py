@@ -1,22 +1,28 @@
 """`metarl compare`: run folders in, a folder with tables, pictures and one report out."""
 
+import dataclasses
 import itertools
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from metarl.errors import UserError
-from metarl.evaluation.comparison.compared import Comparison, FamilyComparison, compare_runs
+from metarl.evaluation.comparison.compared import Comparison, compare_runs
 from metarl.evaluation.comparison.report import report_html
 from metarl.evaluation.comparison.runs import find_runs, load_runs
 from metarl.evaluation.comparison.tables import (
     HEADINGS,
     cells,
+    improvement_rows,
     improvements_csv,
+    order_summary,
     per_task_csv,
+    rows,
     table_csv,
     table_markdown,
 )
@@ -25,6 +31,14 @@ from metarl.files import cannot_write, write_atomically, write_text_atomically
 REPORT = "report.html"
 _TEXTS = ("table.csv", "table.md", "per_task.csv", "improvement.csv", REPORT)
 _PICTURES = re.compile(r"(curves|final|profile|improvement|training)_[^/]+\.(png|svg)")
+# What fits a terminal of 100 columns, by the headings of the tables.
+_TERMINAL = {
+    "learner": "learner",
+    "seeds": "seeds",
+    "training environment steps": "trained for",
+    "IQM after [95 %]": "IQM after [95 %]",
+    "adaptation gain [95 %]": "gain [95 %]",
+}
 
 
 def compare(
@@ -131,14 +145,43 @@ def output_folder(output: str | Path | None) -> Path:
     return folder
 
 
-def terminal_table(family: FamilyComparison) -> Table:
-    """One family's table for a terminal, best learner first."""
-    result = Table(title=family.name, caption="\n".join(family.remarks) or None)
-    for index, heading in enumerate(HEADINGS):
-        result.add_column(heading, justify="right" if index else "left")
-    for learner in family.learners:
-        result.add_row(*cells(learner))
-    return result
+def terminal_tables(comparison: Comparison) -> Iterator[Table | Text]:
+    """For a terminal: each family's learners, the best first, after its warnings."""
+    for family in comparison.families:
+        yield from (Text(f"warning: {warning}", style="bold red") for warning in family.warnings)
+        result = Table(
+            title=family.name, caption="\n".join((*family.remarks, order_summary(family)))
+        )
+        for name, heading in _TERMINAL.items():
+            first = name == "learner"
+            result.add_column(heading, justify="left" if first else "right", no_wrap=not first)
+        for learner in family.learners:
+            row: dict[str, str] = dict(zip(HEADINGS, cells(learner), strict=True))
+            result.add_row(*(row[name] for name in _TERMINAL))
+        yield result
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """The tables, warnings and remarks, as JSON has them."""
+    order = [
+        {
+            "family": family.name,
+            "upper": check.upper.label,
+            "lower": check.lower.label,
+            "difference": dataclasses.asdict(check.difference),
+            "holds": check.holds,
+        }
+        for family in comparison.families
+        for check in family.order
+    ]
+    return {
+        "split": comparison.split,
+        "learners": rows(comparison),
+        "improvements": improvement_rows(comparison),
+        "order": order,
+        "warnings": {family.name: family.warnings for family in comparison.families},
+        "remarks": {family.name: family.remarks for family in comparison.families},
+    }
 
 
 def _default_folder() -> Path:

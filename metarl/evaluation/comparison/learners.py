@@ -14,10 +14,15 @@ from metarl.evaluation.comparison_statistics import BOOTSTRAP_SEED, Estimate, es
 from metarl.evaluation.curves import AdaptationCurve
 from metarl.evaluation.statistics import bootstrap_interval, interquartile_mean, worst_share_mean
 
-RANKS = {"random": 0, "multi_task_ppo": 1, "oracle_ppo": 3}
-"""Baselines by what their returns should not exceed or fall below; any other learner has rank 2."""
-ROLES = ("random", "pre-trained", "learner", "oracle")
-"""What the ranks are called."""
+ROLES = {
+    "random": "random",
+    "multi_task_ppo": "pre-trained",
+    "oracle_ppo": "oracle",
+    "ppo_from_scratch": "other baseline",
+    "distillation_ppo": "other baseline",
+    "mutual_distance_ppo": "other baseline",
+}
+"""What the baselines are there for; any other algorithm is a learner."""
 _SHOWN_SETTINGS = 3
 
 
@@ -37,9 +42,9 @@ class LearnerResult:
         return self.runs[0].algorithm
 
     @property
-    def rank(self) -> int:
-        """0 to 3: random, pre-trained, learner, oracle."""
-        return RANKS.get(self.algorithm, 2)
+    def role(self) -> str:
+        """random, pre-trained, oracle, other baseline or learner."""
+        return ROLES.get(self.algorithm, "learner")
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator, SymmetricalLogLocator
 
 from metarl.errors import UserError
 from metarl.evaluation.comparison.compared import Comparison, FamilyComparison
@@ -22,23 +22,27 @@ from metarl.evaluation.plots import COLOURS, MARKERS, read_metrics
 Style = Mapping[str, Any]
 """Colour, line style and marker of one learner."""
 
+_FIXED = {"oracle": "#000000", "random": "0.55"}
+# After Okabe & Ito, Paul Tol's "muted" for those who do not fit.
+_MORE = ("#882255", "#332288", "#999933", "#44AA99", "#AA4499")
+_PALETTE = (*(colour for colour in COLOURS if colour != _FIXED["oracle"]), *_MORE)
 _LINES = ("-", "--", ":", "-.")
 _THRESHOLDS = 201
+_FAR = 10
+"""Budgets with a larger ratio than this need a logarithmic axis."""
 _WRAP = 26
 _TRAINING = ("train/return_post", "train/return_pre")
 # No date and no random ids: the same runs give the same files, byte for byte.
-_SVG = {"svg.hashsalt": "metarl", "svg.fonttype": "path"}
+_SVG: Any = {"svg.hashsalt": "metarl", "svg.fonttype": "path"}
 
 
 def learner_styles(comparison: Comparison) -> dict[str, Style]:
     """A look for every label, the same in all pictures: black oracle, grey random baseline."""
-    colours = [colour for colour in COLOURS if colour != "#000000"]
-    fixed = {0: "0.55", 3: "#000000"}
     learners = [each for family in comparison.families for each in family.learners]
-    ranks = {each.label: each.rank for each in sorted(learners, key=lambda each: each.label)}
-    styles, looks = {}, itertools.product(_LINES, colours)
-    for index, (label, rank) in enumerate(ranks.items()):
-        line, colour = ("-", fixed[rank]) if rank in fixed else next(looks)
+    roles = {each.label: each.role for each in sorted(learners, key=lambda each: each.label)}
+    styles, looks = {}, itertools.product(_LINES, _PALETTE)
+    for index, (label, role) in enumerate(roles.items()):
+        line, colour = ("-", _FIXED[role]) if role in _FIXED else next(looks)
         marker = MARKERS[index % len(MARKERS)]
         styles[label] = {"color": colour, "linestyle": line, "marker": marker}
     return styles
@@ -60,8 +64,7 @@ def pictures(
 def encode(figure: Figure, kind: str) -> bytes:
     """The figure as a PNG or SVG file."""
     file = io.BytesIO()
-    with matplotlib.rc_context():
-        matplotlib.rcParams.update(_SVG)
+    with matplotlib.rc_context(_SVG):
         metadata = {"Date": None} if kind == "svg" else {}
         figure.savefig(file, format=kind, metadata=metadata)
     return file.getvalue()
@@ -75,7 +78,7 @@ def curves(family: FamilyComparison, styles: Mapping[str, Style]) -> Figure:
         _draw_curve(left, learner, learner.steps, style)
         _draw_curve(right, learner, learner.environment_steps, style)
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    right.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    _scale_environment_steps(right, family)
     _name_axes(left, "adaptation steps", "return (interquartile mean)")
     _name_axes(right, "environment steps per task", "")
     _legend(figure, left)
@@ -197,6 +200,18 @@ def _draw_curve(axes: Axes, learner: LearnerResult, x: np.ndarray, style: Style)
     else:
         axes.axhline(learner.iqm[0], label=label, linewidth=1.6, **_without_marker(style))
         axes.axhspan(low[0], high[0], **band)
+
+
+def _scale_environment_steps(axes: Axes, family: FamilyComparison) -> None:
+    """Linear, or logarithmic from the shortest step on where budgets are far apart."""
+    ends = [each.environment_steps for each in family.learners if each.environment_steps[-1] > 0]
+    if ends and max(each[-1] for each in ends) > _FAR * min(each[-1] for each in ends):
+        least = min(float(each[each > 0][0]) for each in ends)
+        axes.set_xscale("symlog", linthresh=least, linscale=0.5)
+        axes.set_xlim(left=-0.1 * least)
+        axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=least, subs=(1, 3)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
 
 
 def _band(family: FamilyComparison) -> dict[str, Any]:

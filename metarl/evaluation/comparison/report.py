@@ -13,12 +13,13 @@ import metarl
 from metarl.config import to_yaml
 from metarl.errors import UserError
 from metarl.evaluation.comparison.compared import Comparison, FamilyComparison
-from metarl.evaluation.comparison.learners import ROLES, LearnerResult, differing_settings
+from metarl.evaluation.comparison.learners import LearnerResult, differing_settings
 from metarl.evaluation.comparison.runs import EvaluatedRun
 from metarl.evaluation.comparison.tables import (
     HEADINGS,
     cells,
     number,
+    order_summary,
     parameters,
     with_interval,
 )
@@ -148,22 +149,20 @@ def _family(family: FamilyComparison, pictures: Mapping[tuple[str, str], bytes])
 
 
 def _order(family: FamilyComparison) -> str:
-    heading = "<h3>Expected order: oracle ≥ learner ≥ pre-trained ≥ random</h3>\n"
+    summary = f"<p>{escape(order_summary(family).capitalize())}.</p>\n"
     if not family.order:
-        return heading + "<p>Nothing to check: there are no baselines among these runs.</p>\n"
-    broken = len(family.violations)
-    summary = f"{len(family.order)} pairs checked after the last step (IQM), {broken} violated."
+        return summary
     records = [
         (
             f"{check.upper.label} ≥ {check.lower.label}",
-            f"{ROLES[check.upper.rank]} ≥ {ROLES[check.lower.rank]}",
+            f"{check.upper.role} ≥ {check.lower.role}",
             with_interval(check.difference),
             check.verdict,
         )
         for check in sorted(family.order, key=lambda check: check.difference.value)
     ]
     table = _table(("expected", "roles", "difference of IQM [95 %]", "verdict"), records, "text")
-    return f"{heading}<p>{summary}</p>\n{_details('All pairs', table)}"
+    return summary + _details("All pairs of the expected order", table)
 
 
 def _improvements(family: FamilyComparison) -> str:

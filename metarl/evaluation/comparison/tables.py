@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from metarl.evaluation.comparison.compared import Comparison, FamilyComparison
-from metarl.evaluation.comparison.learners import ROLES, LearnerResult
+from metarl.evaluation.comparison.learners import LearnerResult
 from metarl.evaluation.comparison_statistics import Estimate
 
-HEADINGS = (
+HEADINGS: tuple[str, ...] = (
     "learner",
     "seeds",
     "training environment steps",
@@ -90,7 +90,7 @@ def table_markdown(comparison: Comparison) -> str:
         lines += [f"**Warning: {warning}**\n" for warning in family.warnings]
         lines += [_line(HEADINGS), _line(["---"] + ["---:"] * (len(HEADINGS) - 1))]
         lines += [_line(cells(learner)) for learner in family.learners]
-        lines += ["", *(f"- {remark}" for remark in family.remarks), *order_lines(family), ""]
+        lines += ["", *(f"- {text}" for text in (*family.remarks, order_summary(family))), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -111,14 +111,15 @@ def cells(learner: LearnerResult) -> list[str]:
     ]
 
 
-def order_lines(family: FamilyComparison) -> list[str]:
-    """oracle >= learner >= pre-trained >= random: what holds, and what does not."""
+def order_summary(family: FamilyComparison) -> str:
+    """How much of oracle >= learner >= pre-trained >= random holds."""
     if not family.order:
-        return ["- expected order (oracle ≥ learner ≥ pre-trained ≥ random): nothing to check"]
+        return "expected order (oracle ≥ learner ≥ pre-trained ≥ random): no baseline to check with"
     held = len(family.order) - len(family.violations)
-    first = f"- expected order (oracle ≥ learner ≥ pre-trained ≥ random): {held} of "
-    lines = [first + f"{len(family.order)} pairs hold"]
-    return lines + [f"- **{check.verdict}**: {check.sentence}" for check in family.violations]
+    return (
+        f"expected order (oracle ≥ learner ≥ pre-trained ≥ random): {held} of "
+        f"{len(family.order)} pairs hold"
+    )
 
 
 def parameters(details: Any, task: int) -> dict[str, Any]:
@@ -149,7 +150,7 @@ def _row(family: FamilyComparison, learner: LearnerResult, split: str) -> dict[s
         "split": split,
         "learner": learner.label,
         "algorithm": learner.algorithm,
-        "role": ROLES[learner.rank],
+        "role": learner.role,
         "seeds": len(learner.runs),
         "tasks": learner.returns.shape[1],
         "training_environment_steps": learner.training_steps,
