@@ -55,7 +55,7 @@ class PPOConfig:
     """The value network's outputs are multiplied by this: about the size of a return."""
     value_weight: float = 0.5
     """Weight of the value network's squared error, in units of value_scale squared."""
-    tasks_per_chunk: int = 4
+    tasks_per_chunk: int = 10
     """Tasks trained at once by one thread: changes no result but by rounding."""
 
     def __post_init__(self) -> None:
