@@ -21,8 +21,8 @@ from metarl.policies.policy import CategoricalPolicy, MemoryPolicy, Policy
 PREFIX = "gru."
 """Of the recurrent unit's parameters, where they stand in one dict with the action head's."""
 
-ALIGNMENT = 16
-"""Numbers in a cache line."""
+ALIGNMENT = 4
+"""Numbers in 16 bytes."""
 
 
 class GRU:
@@ -64,8 +64,8 @@ class GRU:
         For many calls with the same parameters: what depends on them alone is computed once.
         """
         size = self.hidden_size
-        read_by = _padded_affine(parameters, "input")
-        kept_by = _padded_affine(parameters, "hidden")
+        read_by = _aligned_affine(parameters, "input")
+        kept_by = _aligned_affine(parameters, "hidden")
 
         def step(inputs: Tensor, hidden: Tensor) -> Tensor:
             read, kept = read_by(inputs), kept_by(hidden)
@@ -73,7 +73,8 @@ class GRU:
             # unlike the others, so that its bits depend on how many tasks there are.
             gates = 0.5 + 0.5 * torch.tanh(0.5 * (read[..., : 2 * size] + kept[..., : 2 * size]))
             reset, update = gates.split(size, dim=-1)
-            new = torch.tanh(torch.addcmul(read[..., 2 * size :], reset, kept[..., 2 * size :]))
+            last = slice(2 * size, 3 * size)
+            new = torch.tanh(torch.addcmul(read[..., last], reset, kept[..., last]))
             return torch.lerp(new, hidden, update)
 
         return step
@@ -190,17 +191,15 @@ class RecurrentActor:
         self.memory.copy_(torch.where(active.unsqueeze(-1), after, self.memory))
 
 
-def _padded_affine(parameters: Mapping[str, Tensor], name: str) -> Callable[[Tensor], Tensor]:
+def _aligned_affine(parameters: Mapping[str, Tensor], name: str) -> Callable[[Tensor], Tensor]:
     """values `[K, B, I]` -> values @ weight + bias, whose bits are each task's own.
 
-    The last bits of MKL's products depend on how their operands lie in memory. Rows padded to whole
-    cache lines let those of a task lie alike, whichever tasks stand beside it.
+    MKL's batched product rounds differently where the outputs of a task do not start at a multiple
+    of 16 bytes, which would let bits depend on the tasks beside it: columns of zeros prevent that.
     """
     weight, bias = parameters[f"{PREFIX}weight_{name}"], parameters[f"{PREFIX}bias_{name}"]
-    missing = -weight.shape[-2] % ALIGNMENT
-    weight, bias = pad(weight, (0, 0, 0, missing)), bias.unsqueeze(-2)
-
-    def apply(values: Tensor) -> Tensor:
-        return torch.baddbmm(bias, pad(values, (0, missing)).contiguous(), weight)
-
-    return apply
+    missing = -weight.shape[-1] % ALIGNMENT
+    if missing:
+        weight, bias = pad(weight, (0, missing)), pad(bias, (0, missing))
+    bias = bias.unsqueeze(-2)
+    return lambda values: torch.baddbmm(bias, values, weight)

@@ -13,6 +13,15 @@ LEAD = (TASKS, EPISODES)
 NAMES = (("i", "input"), ("h", "hidden"))  # torch's and ours
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_torch_thread():
+    """As in a run, where parallelism is over tasks."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def torch_gru(parameters: Parameters) -> torch.nn.GRU:
     inputs, gates = parameters["gru.weight_input"].shape
     reference = torch.nn.GRU(inputs, gates // 3, batch_first=True, dtype=torch.float64)
@@ -54,6 +63,21 @@ def test_step_is_torch_s_gru_with_the_parameters_of_each_task():
     for task, one in enumerate(each):
         expected = torch_gru(one)(inputs[task].unsqueeze(1), hidden[task].unsqueeze(0))[1][0]
         torch.testing.assert_close(states[task], expected)
+
+
+@pytest.mark.parametrize("inputs", [5, 9, 16])
+def test_bits_of_a_step_do_not_depend_on_the_tasks_beside(inputs):
+    gru, generator = GRU(inputs, 6), np.random.default_rng(0)
+    parameters = stack(gru.initial_parameters(generator), 4)
+    read = torch.from_numpy(generator.standard_normal((4, 3, inputs))).float()
+    hidden = torch.from_numpy(generator.standard_normal((4, 3, 6))).float()
+    together = gru.stepper(parameters)(read, hidden)
+    assert not torch.isclose(together[0], together[1]).any()
+    for some in (slice(1, 4), slice(3, 4), slice(0, 2)):
+        own = {name: value[some] for name, value in parameters.items()}
+        # copies, which lie elsewhere in memory
+        alone = gru.stepper(own)(read[some].clone(), hidden[some].clone())
+        assert torch.equal(alone, together[some])
 
 
 def test_initial_hidden_weights_are_a_rotation_in_every_gate():
