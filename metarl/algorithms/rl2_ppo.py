@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from metarl.algorithms.learner import Learner, Metrics
+from metarl.algorithms.maml import copied
 from metarl.errors import UserError
 from metarl.policies import Parameters, Policy, stack
 from metarl.policies.recurrent import RecurrentPolicy
@@ -372,10 +373,10 @@ class RL2PPO(Learner):
     # State --------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next iteration reads."""
+        """Everything that the next iteration reads: copies, which no later iteration changes."""
         return {
-            "parameters": {n: v.detach().cpu() for n, v in self.parameters.items()},
-            "optimizer": self.optimizer.state_dict(),
+            "parameters": copied(self.parameters),
+            "optimizer": copied(self.optimizer.state_dict()),
             "return_mean": self.return_mean,
             "return_std": self.return_std,
         }

@@ -24,7 +24,7 @@ SPECIAL = {
 }
 
 
-def make(name: str, episodes: int, steps: int = 2, **overrides: Any) -> Experiment:
+def make(name: str, episodes: int, **overrides: Any) -> Experiment:
     config = {
         "tasks": {
             "family": "PointNavigation-v0",
@@ -34,7 +34,7 @@ def make(name: str, episodes: int, steps: int = 2, **overrides: Any) -> Experime
         },
         "policy": {"hidden_sizes": [8]},
         "algorithm": {"name": name},
-        "evaluation": {"tasks": TASKS, "episodes": episodes, "steps": steps},
+        "evaluation": {"tasks": TASKS, "episodes": episodes, "steps": 2},
         "run": {"threads": 1, "device": "cpu"},
     }
     return Experiment.from_config(from_mapping(config, "test", SPECIAL.get(name, {}) | overrides))
