@@ -92,13 +92,14 @@ def write_comparison(
     folder: Path,
     on_step: Callable[[str], None] | None = None,
 ) -> Path:
-    """Write tables, pictures and the report to what `output_folder` gave; the report's path.
+    """Write tables, pictures and the report to a folder; the path of the report.
 
-    Raises UserError when the disk refuses.
+    Raises UserError for a folder that `output_folder` refuses, and when the disk does.
     """
     # Late: matplotlib takes longer to import than everything else here.
     from metarl.evaluation.comparison.pictures import encode, learner_styles, pictures
 
+    output_folder(folder)
     written: set[str] = set(_TEXTS)
     try:
         folder.mkdir(parents=True, exist_ok=True)

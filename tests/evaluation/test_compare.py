@@ -16,12 +16,6 @@ from metarl.evaluation.statistics import interquartile_mean
 from tests.evaluation.comparison_runs import FAMILY, TASK_LIST, make_run, noisy
 
 
-@pytest.fixture
-def without_pictures(monkeypatch):
-    """Drawing takes most of the time, and is tested elsewhere."""
-    monkeypatch.setattr("metarl.evaluation.comparison.pictures.pictures", lambda *_: {})
-
-
 def only_family(*folders, **options):
     (family,) = load_comparison(folders, **options).families
     return family

@@ -16,6 +16,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator, Symmetrica
 from metarl.errors import UserError
 from metarl.evaluation.comparison.compared import Comparison, FamilyComparison
 from metarl.evaluation.comparison.learners import LearnerResult
+from metarl.evaluation.comparison.tables import number
 from metarl.evaluation.comparison_statistics import Estimate, performance_profile
 from metarl.evaluation.plots import COLOURS, MARKERS, read_metrics
 
@@ -75,10 +76,14 @@ def curves(family: FamilyComparison, styles: Mapping[str, Style]) -> Figure:
     figure, (left, right) = _figure(1, 2, _legend_height(family, 4.8), sharey=True)
     for learner in family.learners:
         style = styles[learner.label]
-        _draw_curve(left, learner, learner.steps, style)
-        _draw_curve(right, learner, learner.environment_steps, style)
+        label = _shown(learner, family)
+        _draw_curve(left, learner, learner.steps, label, style)
+        _draw_curve(right, learner, learner.environment_steps, label, style)
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     _scale_environment_steps(right, family)
+    below = _far_below(family)
+    if below:
+        left.set_ylim(bottom=_floor(family, below))
     _name_axes(left, "adaptation steps", "return (interquartile mean)")
     _name_axes(right, "environment steps per task", "")
     _legend(figure, left)
@@ -101,6 +106,13 @@ def final(family: FamilyComparison, styles: Mapping[str, Style]) -> Figure:
             )
             axes.plot(found.value, row, style["marker"], color=style["color"], markersize=6)
         _name_axes(axes, title, "")
+    below = _far_below(family)
+    if below:
+        row = family.learners.index(below)
+        for axes, (_, value) in zip(panels, named, strict=True):
+            floor = _floor(family, below, lambda learner, value=value: value(learner).low)
+            axes.set_xlim(left=floor)
+            axes.text(floor, row, f" ← {number(value(below).value)}", va="center", fontsize=9)
     labels = [_wrapped(learner.label, 40) for learner in family.learners]
     panels[0].set_yticks(range(len(labels)), labels)
     panels[0].invert_yaxis()
@@ -120,8 +132,11 @@ def profile(family: FamilyComparison, styles: Mapping[str, Style]) -> Figure:
         line, bottom, top = performance_profile(
             scores[learner.label], thresholds, distinct_tasks=learner.distinct_tasks
         )
-        axes.plot(thresholds, line, label=_wrapped(learner.label), **_without_marker(style))
+        axes.plot(thresholds, line, label=_shown(learner, family), **_without_marker(style))
         axes.fill_between(thresholds, bottom, top, color=style["color"], **_band(family))
+    below = _far_below(family)
+    if below:
+        axes.set_xlim(left=_floor(family, below, lambda each: each.returns[:, :, -1].min()))
     axes.set_ylim(-0.02, 1.02)
     _name_axes(axes, "return τ after the last step", "fraction of runs and tasks above τ")
     _legend(figure, axes)
@@ -134,7 +149,7 @@ def improvement(family: FamilyComparison) -> Figure | None:
         return None
     labels = [each.label for each in family.learners]
     count = len(labels)
-    side = max(2.6, 0.5 * count)
+    side = max(2.6, 0.43 * count)
     figure, panels = _figure(1, 2, side + 2.2, width=2 * side + 2.8, sharey=True)
     titles = ("after the last adaptation step", "at equal environment steps per task")
     images = [_draw_matrix(panels[0], *_matrix(family, True))]
@@ -191,8 +206,10 @@ def _figure(
     return figure, panels
 
 
-def _draw_curve(axes: Axes, learner: LearnerResult, x: np.ndarray, style: Style) -> None:
-    label, (low, high) = _wrapped(learner.label), learner.interval
+def _draw_curve(
+    axes: Axes, learner: LearnerResult, x: np.ndarray, label: str, style: Style
+) -> None:
+    low, high = learner.interval
     band = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
     if learner.adapts:
         axes.plot(x, learner.iqm, label=label, linewidth=1.6, markersize=4, **style)
@@ -218,6 +235,33 @@ def _band(family: FamilyComparison) -> dict[str, Any]:
     return {"alpha": 0.18 if len(family.learners) < 6 else 0.1, "linewidth": 0}
 
 
+def _far_below(family: FamilyComparison) -> LearnerResult | None:
+    """A random baseline so low that the others would not be told apart beside it."""
+    baselines = [each for each in family.learners if each.role == "random"]
+    others = [each.iqm for each in family.learners if each.role != "random"]
+    if len(baselines) != 1 or not others:
+        return None
+    low, high = min(each.min() for each in others), max(each.max() for each in others)
+    return baselines[0] if low - baselines[0].iqm.max() > 0.5 * (high - low) > 0 else None
+
+
+def _floor(
+    family: FamilyComparison,
+    below: LearnerResult,
+    lowest: Callable[[LearnerResult], float] = lambda each: each.interval[0].min(),
+) -> float:
+    """Where a picture without `below` starts."""
+    values = [lowest(each) for each in family.learners if each is not below]
+    return min(values) - 0.08 * (max(each.iqm.max() for each in family.learners) - min(values))
+
+
+def _shown(learner: LearnerResult, family: FamilyComparison) -> str:
+    """The label in a legend; it says where to look for a learner that is out of the picture."""
+    if learner is _far_below(family):
+        return _wrapped(f"{learner.label} (at {number(learner.final.value)}, out of the picture)")
+    return _wrapped(learner.label)
+
+
 def _name_axes(axes: Axes, x: str, y: str) -> None:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -225,7 +269,7 @@ def _name_axes(axes: Axes, x: str, y: str) -> None:
 
 def _legend_height(family: FamilyComparison, height: float) -> float:
     """Room for a legend beside the plot that may be longer than the plot."""
-    lines = sum(1 + _wrapped(each.label).count("\n") for each in family.learners)
+    lines = sum(1 + _shown(each, family).count("\n") for each in family.learners)
     return max(height, 0.6 + 0.21 * lines)
 
 

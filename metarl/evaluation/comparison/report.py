@@ -41,7 +41,8 @@ CAPTIONS = {
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 0 auto;
-  padding: 1rem; max-width: 70rem; overflow-wrap: break-word; }
+  padding: 1rem; max-width: 84rem; overflow-wrap: break-word; }
+p, li { max-width: 60rem; }
 h1, h2, h3 { line-height: 1.25; }
 h2 { border-top: 2px solid #ccc; padding-top: 1rem; margin-top: 2.5rem; }
 figure { margin: 1.5rem 0; }
@@ -49,7 +50,7 @@ figure img { max-width: 100%; height: auto; display: block; margin: 0 auto; }
 figcaption, .small { font-size: 0.875rem; color: #444; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid #ddd; text-align: right;
+th, td { padding: 0.25rem 0.5rem; border-bottom: 1px solid #ddd; text-align: right;
   white-space: nowrap; vertical-align: top; }
 thead th { border-bottom: 2px solid #888; white-space: normal; vertical-align: bottom; }
 th:first-child, td:first-child, .text td, .text th { text-align: left; }
@@ -113,8 +114,7 @@ def _overview(comparison: Comparison) -> str:
     families = comparison.families
     runs = sum(len(family.runs) for family in families)
     parts = [f"<p>{runs} runs, {_count(len(families), 'family', 'families')}.</p>\n"]
-    warnings = [(family.name, text) for family in families for text in family.warnings]
-    parts += [_warning(f"{name}: {text}") for name, text in warnings]
+    parts.append(_warnings([text for family in families for text in _named(family, families)]))
     if len(families) > 1:
         links = "".join(
             f'<li><a href="#{family.slug}">{escape(family.name)}</a>: best '
@@ -125,6 +125,12 @@ def _overview(comparison: Comparison) -> str:
     return "".join(parts)
 
 
+def _named(family: FamilyComparison, families: Sequence[FamilyComparison]) -> list[str]:
+    """The family's warnings, which name it where there are several."""
+    prefix = f"{family.name}: " if len(families) > 1 else ""
+    return [prefix + text for text in family.warnings]
+
+
 def _family(family: FamilyComparison, pictures: Mapping[tuple[str, str], bytes]) -> str:
     first = family.runs[0]
     protocol = (
@@ -133,7 +139,6 @@ def _family(family: FamilyComparison, pictures: Mapping[tuple[str, str], bytes])
     )
     parts = [
         f'<h2 id="{family.slug}">{escape(family.name)}</h2>\n<p>{escape(protocol)}.</p>\n',
-        *map(_warning, family.warnings),
         _table(HEADINGS, [cells(learner) for learner in family.learners]),
         _list(family.remarks),
         _order(family),
@@ -341,8 +346,11 @@ def _list(texts: Sequence[str]) -> str:
     return f"<ul>\n{items}</ul>\n" if items else ""
 
 
-def _warning(text: str) -> str:
-    return f'<p class="warning"><b>Warning:</b> {escape(text)}</p>\n'
+def _warnings(texts: Sequence[str]) -> str:
+    if not texts:
+        return ""
+    title = f"<b>{_count(len(texts), 'warning', 'warnings')}</b>"
+    return f'<div class="warning" role="alert">{title}\n{_list(texts)}</div>\n'
 
 
 def _count(count: int, one: str, several: str) -> str:
