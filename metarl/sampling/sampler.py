@@ -1,6 +1,7 @@
 """`Sampler`: rollouts of per-task policies, with named random streams."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -73,10 +74,11 @@ class Sampler:
         """A sampler of K tasks and N episodes that uses this many threads well."""
         # Where episodes end early, one shard is done before another: fewer, of two threads each.
         most = threads // 2 if family.ends_early else threads
-        shards = max(1, min(family.max_shards, most, tasks))
+        grain = _grain(policy, episodes)
+        shards = max(1, min(family.max_shards, most, tasks // grain))
         envs = [
             TaskVectorEnv(family, len(part), episodes, _share(threads, shards, index))
-            for index, part in enumerate(_parts(tasks, shards))
+            for index, part in enumerate(_parts(tasks, shards, grain))
         ]
         return cls(envs, policy, boundary, Workers(shards), normalizer)
 
@@ -151,10 +153,19 @@ class Sampler:
         return TaskStreams.of(self._seed, name, self._iteration, tasks, self.episodes)
 
 
-def _parts(count: int, parts: int) -> list[range]:
-    """0..count-1 as consecutive ranges of nearly equal length."""
-    edges = [count * index // parts for index in range(parts + 1)]
-    return [range(start, stop) for start, stop in itertools.pairwise(edges)]
+def _grain(policy: Policy, episodes: int) -> int:
+    """The number of tasks in whole multiples of which the first task of a shard may be.
+
+    The last bits of a batched matrix product depend on where in memory its pieces lie, modulo
+    four numbers: those of a task must lie alike whichever tasks stand before it in the shard.
+    """
+    return max(4 // math.gcd(4, episodes * size) for size in policy.network.sizes[1:])
+
+
+def _parts(count: int, parts: int, grain: int = 1) -> list[range]:
+    """0..count-1 as consecutive ranges of nearly equal length, from multiples of `grain`."""
+    edges = [count // grain * index // parts * grain for index in range(parts)]
+    return [range(start, stop) for start, stop in itertools.pairwise([*edges, count])]
 
 
 def _share(threads: int, shards: int, index: int) -> int:

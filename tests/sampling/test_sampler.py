@@ -225,9 +225,41 @@ def test_tasks_are_shared_out_over_an_environment_for_each_thread_or_two(
     family = Walk()
     family.max_shards = 4  # pyright: ignore[reportAttributeAccessIssue]
     plain, _ = make(family, 1)
-    sampler = Sampler.of(family, tasks, 2, plain.policy, plain.boundary, threads)
+    sampler = Sampler.of(family, tasks, 4, plain.policy, plain.boundary, threads)
     assert [env.task_count for env in sampler.envs] == expected
     assert sampler.task_count == tasks
+
+
+@pytest.mark.parametrize(
+    ("episodes", "expected"), [(4, [3, 3, 3]), (2, [2, 2, 5]), (3, [4, 5]), (5, [4, 5])]
+)
+def test_first_tasks_of_shards_lie_where_matrix_products_round_alike(
+    episodes: int, expected: list[int]
+):
+    # Batches of `episodes` rows of one number: 4 / gcd(4, episodes) tasks are a multiple of four.
+    family = Walk()
+    family.max_shards = 3  # pyright: ignore[reportAttributeAccessIssue]
+    plain, _ = make(family, 1)
+    sampler = Sampler.of(family, 9, episodes, plain.policy, plain.boundary, 3)
+    assert [env.task_count for env in sampler.envs] == expected
+
+
+@pytest.mark.parametrize("episodes", [1, 3, 5])
+def test_a_layer_of_any_shape_rounds_alike_in_every_shard(episodes: int):
+    family = HalfCheetahVel()
+    family.horizon = 3
+    policy = make_policy(family.observation_space, family.action_space, (64,))
+    boundary = ActionBoundary(family.action_space, "none")
+    shared = policy.initial_parameters(np.random.default_rng(0))
+    results = []
+    for threads in (1, 2, 3):
+        sampler = Sampler.of(family, 10, episodes, policy, boundary, threads)
+        sampler.begin(family.sample(0, 0, 10), "train", 0, 0)
+        results.append(
+            sampler.collect({n: v.repeat(10, *[1] * v.dim()) for n, v in shared.items()})
+        )
+    assert_same_bits(results[0], results[1])
+    assert_same_bits(results[0], results[2])
 
 
 def test_number_of_tasks_must_be_the_sampler_s():
