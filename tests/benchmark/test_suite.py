@@ -177,7 +177,7 @@ def test_mistakes_of_the_command_line_are_told_to_be_there(
     assert str(error.value).startswith(expected)
 
 
-@pytest.mark.parametrize("name", ["quick", "standard"])
+@pytest.mark.parametrize("name", ["quick", "standard", "navigation", "half_cheetah"])
 def test_the_suites_we_ship_name_presets_that_exist_and_give_equal_budgets(name: str) -> None:
     path = ROOT / "configs" / "benchmark" / f"{name}.yaml"
     assert load_suite(path).name == name
