@@ -261,7 +261,7 @@ def test_improvement_is_taken_at_the_last_step_and_at_equal_environment_steps(tm
 
 def test_a_level_is_compared_as_it_is(tmp_path):
     make_run(tmp_path / "l", [[0, 8], [0, 4]], environment_steps=[0, 200])
-    make_run(tmp_path / "r", [[-1], [5]], algorithm="random", training_steps=0)
+    make_run(tmp_path / "r", [[-1], [5]], algorithm="random", training_steps=10)
     family = only_family(tmp_path)
     (pair,) = family.improvements
     assert pair.environment_steps == 200

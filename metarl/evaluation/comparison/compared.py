@@ -16,6 +16,8 @@ from metarl.evaluation.comparison_statistics import Estimate, difference, improv
 _UNEQUAL = 0.05
 """Training budgets that differ by more than this share are pointed out."""
 _FEW_SEEDS = 5
+_UNTRAINED = ("random", "ppo_from_scratch")
+"""They learn nothing before they see a test task, however long they were trained."""
 EXPECTED = {
     ("oracle", "learner"),
     ("oracle", "pre-trained"),
@@ -151,7 +153,11 @@ class FamilyComparison:
         return remarks
 
     def _budget_remarks(self) -> list[str]:
-        trained = [(each, each.training_steps) for each in self.learners if each.training_steps]
+        trained = [
+            (each, each.training_steps)
+            for each in self.learners
+            if each.training_steps and each.algorithm not in _UNTRAINED
+        ]
         remarks = []
         if trained:
             least, most = (pick(trained, key=lambda pair: pair[1]) for pick in (min, max))

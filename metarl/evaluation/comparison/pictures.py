@@ -115,7 +115,7 @@ def final(family: FamilyComparison, styles: Mapping[str, Style]) -> Figure:
             axes.text(floor, row, f" ← {number(value(below).value)}", va="center", fontsize=9)
     labels = [_wrapped(learner.label, 40) for learner in family.learners]
     panels[0].set_yticks(range(len(labels)), labels)
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(labels) - 0.5, -0.5)  # the best on top
     return figure
 
 
