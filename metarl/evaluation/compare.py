@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -151,11 +152,18 @@ def terminal_tables(comparison: Comparison) -> Iterator[Table | Text]:
     for family in comparison.families:
         yield from (Text(f"warning: {warning}", style="bold red") for warning in family.warnings)
         result = Table(
-            title=family.name, caption="\n".join((*family.remarks, order_summary(family)))
+            title=family.name,
+            caption="\n".join((*family.remarks, order_summary(family))),
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
         )
+        words = [word for learner in family.learners for word in learner.label.split()]
+        longest = max(map(len, words))
         for name, heading in _TERMINAL.items():
-            first = name == "learner"
-            result.add_column(heading, justify="left" if first else "right", no_wrap=not first)
+            if name == "learner":  # on a narrow terminal intervals are broken, names are not
+                result.add_column(heading, min_width=longest)
+            else:
+                result.add_column(heading, justify="right")
         for learner in family.learners:
             row: dict[str, str] = dict(zip(HEADINGS, cells(learner), strict=True))
             result.add_row(*(row[name] for name in _TERMINAL))
