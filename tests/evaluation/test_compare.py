@@ -357,7 +357,7 @@ def test_the_command_prints_the_table_and_the_report_last(
         main(["compare", str(tmp_path / "runs"), "--output", out])
     assert stop.value.code == 0
     printed = capsys.readouterr().out
-    assert re.search(r"promp +│ +1 +│ +1,000 +│ 2\.00 \[", printed)
+    assert re.search(r"promp +1 +1,000 +2\.00 \[", printed)
     assert printed.splitlines()[-1] == f"{out}/report.html"
 
 
