@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator, SymmetricalLogLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from metarl.errors import UserError
 from metarl.evaluation.comparison.compared import Comparison, FamilyComparison
@@ -226,7 +227,11 @@ def _scale_environment_steps(axes: Axes, family: FamilyComparison) -> None:
         least = min(float(each[each > 0][0]) for each in ends)
         axes.set_xscale("symlog", linthresh=least, linscale=0.5)
         axes.set_xlim(left=-0.1 * least)
-        axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=least, subs=(1, 3)))
+        most = max(float(each[-1]) for each in ends)
+        decades = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
+        marks = [digit * 10.0**decade for decade in decades for digit in (1, 3)]
+        # None within the linear part but 0: they would stand on top of one another.
+        axes.xaxis.set_major_locator(FixedLocator([0.0, *(m for m in marks if m >= least)]))
         axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
 
