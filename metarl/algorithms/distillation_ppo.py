@@ -25,10 +25,9 @@ from metarl.algorithms.shared_ppo import (
     prepare_in_chunks,
 )
 from metarl.errors import UserError
-from metarl.policies import Categorical, Gaussian, Parameters, Policy, stack
+from metarl.policies import Categorical, Gaussian, Parameters, stack
 from metarl.sampling import Sampler, Trajectories
 from metarl.validation import require, require_at_least, require_positive
-from metarl.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -80,19 +79,14 @@ class DistillationPPO(FineTuning):
 
     config: DistillationPPOConfig
 
-    def __init__(
-        self,
-        policy: Policy,
-        config: Any,
-        generator: np.random.Generator,
-        device: torch.device | str = "cpu",
-        workers: Workers | None = None,
-    ):
-        super().__init__(policy, config, generator, device, workers)
-        self.training = ActorCritic(policy, config.training)
+    def set_up(self) -> None:
+        """The student; its teachers are not there yet."""
+        self.training = ActorCritic(self.policy, self.config.training)
         self.teachers: StackedPPO | None = None
         """The learners of the training tasks; None before the first iteration."""
-        self.student = SharedOptimizer(self.parameters, config.student(), device, workers)
+        self.student = SharedOptimizer(
+            self.parameters, self.config.student(), self.device, self.workers
+        )
         self.iteration = 0
         """Iterations so far, the teachers' and the student's."""
         self._follow_student()

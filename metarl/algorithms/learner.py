@@ -1,12 +1,18 @@
 """The protocol that all learners share: adapt, meta-update, state."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from metarl.errors import UserError
-from metarl.policies import Policy
+from metarl.policies import Parameters, Policy
 from metarl.sampling import Sampler, Trajectories
 from metarl.simulation.engine import SimulatedFamily
+from metarl.workers import Workers
 
 Metrics = dict[str, float]
 """Named numbers of one iteration, `train/...`, `loss/...`, `time/...`."""
@@ -50,6 +56,64 @@ class Learner(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         ...
+
+
+class ParameterLearner(Learner):
+    """A learner of one set of parameters, which all tasks share.
+
+    A subclass says where they start (`initial_parameters`), and what else it needs (`set_up`).
+
+    Args:
+        policy: the policy of every task.
+        config: settings.
+        generator: random stream of the initial parameters.
+        device: where the learner differentiates; rollouts stay on the CPU.
+        workers: threads for chunks of tasks on the CPU.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        config: Any,
+        generator: np.random.Generator,
+        device: torch.device | str = "cpu",
+        workers: Workers | None = None,
+    ):
+        self.policy = policy
+        self.config = config
+        self.device = torch.device(device)
+        self.workers = workers or Workers()
+        initial = self.initial_parameters(generator)
+        self.parameters: Parameters = {n: v.to(self.device) for n, v in initial.items()}
+        """What is learned across tasks, without a task axis."""
+        self.set_up()
+
+    @abstractmethod
+    def initial_parameters(self, generator: np.random.Generator) -> Parameters:
+        """The parameters at the start."""
+
+    def set_up(self) -> None:
+        """Make what is needed beside the parameters, which are there: an optimiser, a counter."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next iteration reads: copies, which no later iteration changes."""
+        return {"parameters": copied(self.parameters)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        loaded = state["parameters"]
+        self.parameters = {name: loaded[name].to(self.device) for name in self.parameters}
+
+
+def copied(state: Any) -> Any:
+    """Nested dicts and lists with every tensor copied to the CPU, without a graph."""
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, dict):
+        return {key: copied(value) for key, value in state.items()}
+    if isinstance(state, list):
+        return [copied(value) for value in state]
+    return state
 
 
 def refuse_rates(name: str, rates: Sequence[float] | None) -> None:

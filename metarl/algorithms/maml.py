@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl.algorithms.learner import Learner, Metrics
-from metarl.policies import Parameters, Policy, stack
+from metarl.algorithms.learner import Metrics, ParameterLearner
+from metarl.policies import Parameters, stack
 from metarl.sampling import Batch, Sampler, Trajectories
 from metarl.validation import require, require_at_least, require_positive
-from metarl.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -54,32 +53,8 @@ class MAMLConfig:
         require_at_least(0, self, "sampling_correction")
 
 
-class MAML(Learner):
-    """Learns initial parameters from which one policy-gradient step adapts to a task.
-
-    Args:
-        policy: the policy of every task.
-        config: settings.
-        generator: random stream of the initial parameters.
-        device: where the learner differentiates; rollouts stay on the CPU.
-        workers: threads for chunks of tasks on the CPU.
-    """
-
-    def __init__(
-        self,
-        policy: Policy,
-        config: Any,
-        generator: np.random.Generator,
-        device: torch.device | str = "cpu",
-        workers: Workers | None = None,
-    ):
-        self.policy = policy
-        self.config = config
-        self.device = torch.device(device)
-        self.workers = workers or Workers()
-        initial = self.initial_parameters(generator)
-        self.parameters: Parameters = {n: v.to(self.device) for n, v in initial.items()}
-        """What is meta-learned, shared by all tasks."""
+class MAML(ParameterLearner):
+    """Learns initial parameters from which one policy-gradient step adapts to a task."""
 
     def initial_parameters(self, generator: np.random.Generator) -> Parameters:
         """What is meta-learned, at the start."""
@@ -257,25 +232,3 @@ class MAML(Learner):
         if "log_std" not in self.parameters:
             return {}
         return {"train/policy_std": float(self.parameters["log_std"].detach().exp().mean())}
-
-    # State --------------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that the next iteration reads: copies, which no later iteration changes."""
-        return {"parameters": copied(self.parameters)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`."""
-        loaded = state["parameters"]
-        self.parameters = {name: loaded[name].to(self.device) for name in self.parameters}
-
-
-def copied(state: Any) -> Any:
-    """Nested dicts and lists with every tensor copied to the CPU, without a graph."""
-    if isinstance(state, Tensor):
-        return state.detach().to("cpu", copy=True)
-    if isinstance(state, dict):
-        return {key: copied(value) for key, value in state.items()}
-    if isinstance(state, list):
-        return [copied(value) for value in state]
-    return state

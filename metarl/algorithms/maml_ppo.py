@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from metarl.algorithms.learner import Metrics
-from metarl.algorithms.maml import MAML, MAMLConfig, copied
+from metarl.algorithms.learner import Metrics, copied
+from metarl.algorithms.maml import MAML, MAMLConfig
 from metarl.optimization import to_vector
-from metarl.policies import Parameters, Policy
+from metarl.policies import Parameters
 from metarl.sampling import Batch
 from metarl.validation import require_at_least, require_positive
-from metarl.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -44,17 +42,12 @@ class MAMLPPO(MAML):
 
     config: MAMLPPOConfig
 
-    def __init__(
-        self,
-        policy: Policy,
-        config: Any,
-        generator: np.random.Generator,
-        device: torch.device | str = "cpu",
-        workers: Workers | None = None,
-    ):
-        super().__init__(policy, config, generator, device, workers)
+    def set_up(self) -> None:
+        """An optimiser, which holds the parameters as leaves."""
         self.parameters = self.leaves(self.parameters)
-        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=config.outer_learning_rate)
+        self.optimizer = torch.optim.Adam(
+            self.parameters.values(), lr=self.config.outer_learning_rate
+        )
 
     def outer_step(self, pre: Sequence[Batch], post: Batch) -> Metrics:
         """Adam steps on the clipped meta-objective."""

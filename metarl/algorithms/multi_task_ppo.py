@@ -8,7 +8,6 @@ Uncertainty to Weigh Losses", learn them.
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,10 +15,9 @@ from metarl.algorithms.fine_tuning import FineTuning
 from metarl.algorithms.learner import Metrics, returns_of_one_policy
 from metarl.algorithms.ppo import ActorCritic
 from metarl.algorithms.shared_ppo import Losses, PretrainingConfig, SharedPPO, means
-from metarl.policies import Policy, stack
+from metarl.policies import stack
 from metarl.sampling import Sampler
 from metarl.validation import require, require_positive
-from metarl.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -69,17 +67,10 @@ class MultiTaskPPO(FineTuning):
 
     config: MultiTaskPPOConfig
 
-    def __init__(
-        self,
-        policy: Policy,
-        config: Any,
-        generator: np.random.Generator,
-        device: torch.device | str = "cpu",
-        workers: Workers | None = None,
-    ):
-        super().__init__(policy, config, generator, device, workers)
-        training = ActorCritic(policy, config.training)
-        self.ppo = SharedPPO(training, self.parameters, device, workers)
+    def set_up(self) -> None:
+        """One PPO learner for all tasks."""
+        training = ActorCritic(self.policy, self.config.training)
+        self.ppo = SharedPPO(training, self.parameters, self.device, self.workers)
         self.parameters = self.ppo.parameters
         self.log_variances = torch.zeros(0, dtype=torch.float64)
         """s_i of the training tasks met so far, `[tasks]`; 0 at first."""

@@ -9,7 +9,6 @@ iteration over the tasks), and the tasks need not wait for each other.
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,10 +17,9 @@ from metarl.algorithms.learner import Metrics, returns_of_one_policy
 from metarl.algorithms.ppo import ActorCritic, Penalty, StackedPPO
 from metarl.algorithms.shared_ppo import PretrainingConfig
 from metarl.errors import UserError
-from metarl.policies import Parameters, Policy, stack
+from metarl.policies import Parameters, stack
 from metarl.sampling import Sampler
 from metarl.validation import require, require_at_least
-from metarl.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -54,16 +52,9 @@ class MutualDistancePPO(FineTuning):
 
     config: MutualDistancePPOConfig
 
-    def __init__(
-        self,
-        policy: Policy,
-        config: Any,
-        generator: np.random.Generator,
-        device: torch.device | str = "cpu",
-        workers: Workers | None = None,
-    ):
-        super().__init__(policy, config, generator, device, workers)
-        self.training = ActorCritic(policy, config.training)
+    def set_up(self) -> None:
+        """The training of the residents, who are not there yet."""
+        self.training = ActorCritic(self.policy, self.config.training)
         self.residents: StackedPPO | None = None
         """The learners of the training tasks; None before the first iteration."""
 

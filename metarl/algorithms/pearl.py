@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl.algorithms.learner import Learner, Metrics
+from metarl.algorithms.learner import Learner, Metrics, copied
 from metarl.algorithms.pearl_networks import ContextEncoder, Posterior, TwinQ
 from metarl.errors import UserError
 from metarl.policies import GaussianPolicy, Parameters, Policy, stack
@@ -422,7 +422,7 @@ class PEARL(Learner):
                 part: {name: value.detach().cpu().clone() for name, value in values.items()}
                 for part, values in parameters.items()
             },
-            "optimizer": _copied(self.optimizer.state_dict()),
+            "optimizer": copied(self.optimizer.state_dict()),
             "replay": self.replay.state_dict(),
             "context": self.context.state_dict(),
         }
@@ -433,18 +433,9 @@ class PEARL(Learner):
             for part, values in {**self.parameters, "target_q": self.target_q}.items():
                 for name, value in values.items():
                     value.copy_(state["parameters"][part][name])
-        self.optimizer.load_state_dict(_copied(state["optimizer"]))
+        self.optimizer.load_state_dict(copied(state["optimizer"]))
         self.replay.load_state_dict(state["replay"])
         self.context.load_state_dict(state["context"])
-
-
-def _copied(value: Any) -> Any:
-    """Nested dicts and lists with their tensors cloned: Adam changes its own in place."""
-    if isinstance(value, Tensor):
-        return value.clone()
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _normal(generator: np.random.Generator, shape: tuple[int, ...]) -> Tensor:

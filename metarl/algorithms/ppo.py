@@ -4,7 +4,6 @@ The tasks share no parameter, so the gradient of the sum of their losses holds e
 gradient, and an element-wise optimiser on the stacked tensors is K optimisers.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl.algorithms.learner import Metrics
+from metarl.algorithms.learner import Metrics, copied
 from metarl.policies import Parameters, Policy
 from metarl.policies.value import PREFIX, ValueFunction
 from metarl.sampling import LinearFeatureBaseline, Trajectories, discounted_returns, gae, normalize
@@ -309,7 +308,7 @@ class StackedPPO:
         """Parameters and optimisers of all learners."""
         return {
             "parameters": {name: value.cpu() for name, value in self.parameters.items()},
-            "optimizers": [copy.deepcopy(each.state_dict()) for each in self._optimizers],
+            "optimizers": [copied(each.state_dict()) for each in self._optimizers],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -319,4 +318,4 @@ class StackedPPO:
                 for name, value in leaves.items():
                     value.copy_(state["parameters"][name][chunk])
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(copy.deepcopy(saved))
+            optimizer.load_state_dict(copied(saved))

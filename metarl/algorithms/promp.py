@@ -9,17 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from metarl.algorithms.learner import Metrics
 from metarl.algorithms.maml_ppo import MAMLPPO, MAMLPPOConfig
-from metarl.policies import Parameters, Policy
+from metarl.policies import Parameters
 from metarl.policies.distributions import Distribution
 from metarl.sampling import Batch
 from metarl.validation import require_at_least, require_positive
-from metarl.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -47,16 +45,10 @@ class ProMP(MAMLPPO):
 
     config: ProMPConfig  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def __init__(
-        self,
-        policy: Policy,
-        config: Any,
-        generator: np.random.Generator,
-        device: torch.device | str = "cpu",
-        workers: Workers | None = None,
-    ):
-        super().__init__(policy, config, generator, device, workers)
-        self.kl_penalty: float = config.kl_penalty
+    def set_up(self) -> None:
+        """Also the weight of the penalty, which may adapt."""
+        super().set_up()
+        self.kl_penalty: float = self.config.kl_penalty
         self._old: dict[int, list[Distribution]] = {}  # by the first task of a chunk
 
     def outer_step(self, pre: Sequence[Batch], post: Batch) -> Metrics:

@@ -4,19 +4,16 @@ theta <- theta + epsilon * mean_k(theta_k - theta), with theta_k after some PPO 
 (algorithm 2, batched). Its direction can also go through Adam, as if minus it were a gradient.
 """
 
-import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from metarl.algorithms.fine_tuning import FineTuning, FineTuningConfig
-from metarl.algorithms.learner import Metrics
-from metarl.policies import Parameters, Policy
+from metarl.algorithms.learner import Metrics, copied
+from metarl.policies import Parameters
 from metarl.sampling import Sampler
 from metarl.validation import require_at_least, require_positive
-from metarl.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -44,19 +41,12 @@ class ReptilePPO(FineTuning):
 
     config: ReptilePPOConfig
 
-    def __init__(
-        self,
-        policy: Policy,
-        config: Any,
-        generator: np.random.Generator,
-        device: torch.device | str = "cpu",
-        workers: Workers | None = None,
-    ):
-        super().__init__(policy, config, generator, device, workers)
+    def set_up(self) -> None:
+        """The outer optimiser and its count of updates."""
         self.iteration = 0
         """Outer updates so far."""
-        kind = torch.optim.Adam if config.outer_optimizer == "adam" else torch.optim.SGD
-        self.optimizer = kind(self.parameters.values(), lr=config.epsilon)
+        kind = torch.optim.Adam if self.config.outer_optimizer == "adam" else torch.optim.SGD
+        self.optimizer = kind(self.parameters.values(), lr=self.config.epsilon)
 
     def meta_update(self, sampler: Sampler) -> Metrics:
         """k PPO updates on every task from the same parameters, then one step towards their mean.
@@ -103,7 +93,7 @@ class ReptilePPO(FineTuning):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next iteration reads."""
-        optimizer = copy.deepcopy(self.optimizer.state_dict())
+        optimizer = copied(self.optimizer.state_dict())
         return {**super().state_dict(), "optimizer": optimizer, "iteration": self.iteration}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -111,5 +101,5 @@ class ReptilePPO(FineTuning):
         with torch.no_grad():
             for name, value in self.parameters.items():
                 value.copy_(state["parameters"][name])
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self.optimizer.load_state_dict(copied(state["optimizer"]))
         self.iteration = state["iteration"]

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl.algorithms.learner import Learner, Metrics
-from metarl.algorithms.maml import copied
+from metarl.algorithms.learner import Learner, Metrics, copied
 from metarl.errors import UserError
 from metarl.policies import Parameters, Policy, stack
 from metarl.policies.recurrent import RecurrentPolicy

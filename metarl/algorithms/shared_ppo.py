@@ -1,6 +1,5 @@
 """PPO of one policy on many tasks at once: its parameters are shared, the samples are per task."""
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from metarl.algorithms.fine_tuning import FineTuningConfig
+from metarl.algorithms.learner import copied
 from metarl.algorithms.ppo import (
     ActorCritic,
     PPOConfig,
@@ -105,14 +105,14 @@ class SharedOptimizer:
         """Parameters and optimiser."""
         # Copies: an optimiser changes parameters in place.
         values = {n: v.detach().cpu().clone() for n, v in self.parameters.items()}
-        return {"parameters": values, "optimizer": copy.deepcopy(self._optimizer.state_dict())}
+        return {"parameters": values, "optimizer": copied(self._optimizer.state_dict())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         with torch.no_grad():
             for name, value in self.parameters.items():
                 value.copy_(state["parameters"][name])
-        self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self._optimizer.load_state_dict(copied(state["optimizer"]))
 
 
 class SharedPPO:
