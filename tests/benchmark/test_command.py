@@ -197,7 +197,7 @@ def test_where_all_is_done_only_the_comparison_is_made(story: Story) -> None:
 def test_the_comparison_is_of_all_runs(story: Story) -> None:
     report = story.root / "comparison" / "report.html"
     assert story.third.out.splitlines()[-1] == str(report)
-    assert "comparison on test tasks" in " ".join(story.third.out.split())
+    assert {"maml_trpo", "promp"} <= set(story.third.out.split())
     with report.with_name("table.csv").open(newline="") as file:
         rows = [(row["learner"], row["seeds"]) for row in csv.DictReader(file)]
     assert sorted(rows) == [("maml_trpo", "2"), ("promp", "2")]
