@@ -8,6 +8,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def chunks(count: int, size: int) -> list[slice]:
+    """0 to `count` - 1 as consecutive slices of `size`, the last one maybe shorter."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
 class Workers:
     """Maps a function over items on `threads` threads; results come in the order of the items.
 

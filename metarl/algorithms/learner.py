@@ -105,6 +105,23 @@ class ParameterLearner(Learner):
         self.parameters = {name: loaded[name].to(self.device) for name in self.parameters}
 
 
+def policy_std(parameters: Parameters) -> Metrics:
+    """`train/policy_std` of a Gaussian policy whose standard deviation is a parameter."""
+    if "log_std" not in parameters:
+        return {}
+    return {"train/policy_std": float(parameters["log_std"].detach().exp().mean())}
+
+
+def load_optimized(
+    parameters: Parameters, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+) -> None:
+    """Continue from a state's `parameters` and `optimizer`; in place: the optimiser holds them."""
+    with torch.no_grad():
+        for name, value in parameters.items():
+            value.copy_(state["parameters"][name])
+    optimizer.load_state_dict(copied(state["optimizer"]))
+
+
 def copied(state: Any) -> Any:
     """Nested dicts and lists with every tensor copied to the CPU, without a graph."""
     if isinstance(state, Tensor):

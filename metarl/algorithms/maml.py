@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl.algorithms.learner import Metrics, ParameterLearner
+from metarl.algorithms.learner import Metrics, ParameterLearner, policy_std
 from metarl.policies import Parameters, stack
 from metarl.sampling import Batch, Sampler, Trajectories
 from metarl.validation import require, require_at_least, require_positive
+from metarl.workers import chunks
 
 
 @dataclass(frozen=True)
@@ -219,8 +220,7 @@ class MAML(ParameterLearner):
 
     def chunks(self, tasks: int) -> list[slice]:
         """The tasks in the parts that are differentiated at once."""
-        size = self.config.tasks_per_chunk
-        return [slice(start, min(start + size, tasks)) for start in range(0, tasks, size)]
+        return chunks(tasks, self.config.tasks_per_chunk)
 
     @staticmethod
     def leaves(parameters: Parameters) -> Parameters:
@@ -229,6 +229,4 @@ class MAML(ParameterLearner):
 
     def policy_metrics(self) -> Metrics:
         """What the initial policy tells about itself."""
-        if "log_std" not in self.parameters:
-            return {}
-        return {"train/policy_std": float(self.parameters["log_std"].detach().exp().mean())}
+        return policy_std(self.parameters)

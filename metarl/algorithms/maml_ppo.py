@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from metarl.algorithms.learner import Metrics, copied
+from metarl.algorithms.learner import Metrics, copied, load_optimized
 from metarl.algorithms.maml import MAML, MAMLConfig
 from metarl.optimization import to_vector
 from metarl.policies import Parameters
@@ -121,7 +121,4 @@ class MAMLPPO(MAML):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
-        with torch.no_grad():  # in place: the optimiser holds these tensors
-            for name, value in self.parameters.items():
-                value.copy_(state["parameters"][name])
-        self.optimizer.load_state_dict(copied(state["optimizer"]))
+        load_optimized(self.parameters, self.optimizer, state)

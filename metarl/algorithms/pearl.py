@@ -22,7 +22,7 @@ from metarl.sampling import Sampler, Trajectories
 from metarl.sampling.replay import Replay, Transitions, transitions
 from metarl.simulation.engine import SimulatedFamily
 from metarl.validation import require, require_at_least, require_positive
-from metarl.workers import Workers
+from metarl.workers import Workers, chunks
 
 
 @dataclass(frozen=True)
@@ -406,8 +406,7 @@ class PEARL(Learner):
 
     def chunks(self, tasks: int) -> list[slice]:
         """The tasks in the parts that are differentiated at once."""
-        size = self.config.tasks_per_chunk
-        return [slice(start, min(start + size, tasks)) for start in range(0, tasks, size)]
+        return chunks(tasks, self.config.tasks_per_chunk)
 
     def _on_device(self, values: Parameters) -> Parameters:
         return {name: value.to(self.device).requires_grad_() for name, value in values.items()}

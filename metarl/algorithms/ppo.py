@@ -18,7 +18,7 @@ from metarl.policies.value import PREFIX, ValueFunction
 from metarl.sampling import LinearFeatureBaseline, Trajectories, discounted_returns, gae, normalize
 from metarl.sampling.task_axis import TaskAxis
 from metarl.validation import require, require_at_least, require_positive
-from metarl.workers import Workers
+from metarl.workers import Workers, chunks
 
 Penalty = Callable[[Parameters, slice], Tensor]
 """(stacked parameters of some tasks, which tasks) -> what is added to the sum of their losses."""
@@ -196,12 +196,10 @@ def clip_gradients(gradients: Parameters, longest: float | None) -> Parameters:
     return clipped
 
 
-def make_optimizer(
-    parameters: Parameters, config: PPOConfig, rate: float | None = None
-) -> torch.optim.Optimizer:
+def make_optimizer(parameters: Parameters, config: PPOConfig) -> torch.optim.Optimizer:
     """The optimiser that the settings name."""
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.SGD
-    return kind(parameters.values(), lr=rate or config.learning_rate)
+    return kind(parameters.values(), lr=config.learning_rate)
 
 
 class StackedPPO:
@@ -226,9 +224,7 @@ class StackedPPO:
         self.device = torch.device(device)
         self.workers = workers or Workers()
         self.tasks = len(next(iter(parameters.values())))
-        size = self.config.tasks_per_chunk
-        starts = range(0, self.tasks, size)
-        self._chunks = [slice(start, min(start + size, self.tasks)) for start in starts]
+        self._chunks = chunks(self.tasks, self.config.tasks_per_chunk)
         # Leaves of their own for every chunk, so that each has an optimiser that a thread owns.
         self._leaves = [
             {

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from metarl.algorithms.fine_tuning import FineTuning, FineTuningConfig
-from metarl.algorithms.learner import Metrics, copied
+from metarl.algorithms.learner import Metrics, copied, load_optimized
 from metarl.policies import Parameters
 from metarl.sampling import Sampler
 from metarl.validation import require_at_least, require_positive
@@ -98,8 +98,5 @@ class ReptilePPO(FineTuning):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
-        with torch.no_grad():
-            for name, value in self.parameters.items():
-                value.copy_(state["parameters"][name])
-        self.optimizer.load_state_dict(copied(state["optimizer"]))
+        load_optimized(self.parameters, self.optimizer, state)
         self.iteration = state["iteration"]

@@ -6,23 +6,24 @@ policy learns is to learn: adaptation is its hidden state alone.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from metarl.algorithms.learner import Learner, Metrics, copied
+from metarl.algorithms.learner import Learner, Metrics, copied, load_optimized, policy_std
 from metarl.errors import UserError
 from metarl.policies import Parameters, Policy, stack
 from metarl.policies.recurrent import RecurrentPolicy
 from metarl.policies.value import PREFIX as VALUE
 from metarl.policies.value import ValueFunction
 from metarl.sampling import Sampler, Trajectories, gae
+from metarl.sampling.task_axis import TaskAxis
 from metarl.simulation.engine import SimulatedFamily
 from metarl.validation import require, require_at_least, require_positive
-from metarl.workers import Workers
+from metarl.workers import Workers, chunks
 
 SMALLEST_STD = 1e-6
 """Returns that vary less are all the same: values are not scaled by it."""
@@ -78,7 +79,7 @@ class RL2PPOConfig:
 
 
 @dataclass(frozen=True)
-class Trials:
+class Trials(TaskAxis):
     """B = K * N trials of up to L time steps; those that took place stand first, in their order.
 
     Closed up like this, a trial is one sequence for the GRU, whatever its episodes' lengths: while
@@ -129,14 +130,6 @@ class Trials:
     def __len__(self) -> int:
         """B, the number of trials."""
         return len(self.mask)
-
-    def __getitem__(self, trials: slice | Tensor) -> "Trials":
-        """The same record of some of the trials."""
-        return Trials(*(getattr(self, field.name)[trials] for field in fields(self)))
-
-    def to(self, device: torch.device) -> "Trials":
-        """The same record on another device."""
-        return Trials(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 class RL2PPO(Learner):
@@ -225,7 +218,7 @@ class RL2PPO(Learner):
             "train/return_trial": sum(returns),
             "train/failed_episodes": float(sum(int(e.failed.sum()) for e in episodes)),
             **self.update(trials, random),
-            **self._policy_metrics(),
+            **policy_std(self.parameters),
         }
 
     @torch.no_grad()
@@ -361,13 +354,7 @@ class RL2PPO(Learner):
         self.return_mean, self.return_std = mean, std
 
     def _chunks(self, trials: int) -> list[slice]:
-        size = self.config.trials_per_chunk
-        return [slice(start, min(start + size, trials)) for start in range(0, trials, size)]
-
-    def _policy_metrics(self) -> Metrics:
-        if "log_std" not in self.parameters:
-            return {}
-        return {"train/policy_std": float(self.parameters["log_std"].detach().exp().mean())}
+        return chunks(trials, self.config.trials_per_chunk)
 
     # State --------------------------------------------------------------------------------------
 
@@ -382,8 +369,5 @@ class RL2PPO(Learner):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
-        with torch.no_grad():
-            for name, value in self.parameters.items():
-                value.copy_(state["parameters"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimized(self.parameters, self.optimizer, state)
         self.return_mean, self.return_std = state["return_mean"], state["return_std"]

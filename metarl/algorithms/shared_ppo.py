@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metarl.algorithms.fine_tuning import FineTuningConfig
-from metarl.algorithms.learner import copied
+from metarl.algorithms.learner import copied, load_optimized
 from metarl.algorithms.ppo import (
     ActorCritic,
     PPOConfig,
@@ -21,7 +21,7 @@ from metarl.algorithms.ppo import (
 from metarl.policies import Parameters, stack
 from metarl.sampling import Trajectories
 from metarl.validation import require
-from metarl.workers import Workers
+from metarl.workers import Workers, chunks
 
 Losses = dict[str, Tensor]
 """`total` loss of each task and its parts, `[K]`."""
@@ -68,8 +68,7 @@ class SharedOptimizer:
 
     def chunks(self, tasks: int) -> list[slice]:
         """Tasks 0 to K - 1 in chunks, each for one thread."""
-        size = self.config.tasks_per_chunk
-        return [slice(start, min(start + size, tasks)) for start in range(0, tasks, size)]
+        return chunks(tasks, self.config.tasks_per_chunk)
 
     def step(self, tasks: int, losses: Callable[[slice], Losses]) -> Losses:
         """One step down the gradient of the mean over tasks of their `total` losses.
@@ -104,15 +103,11 @@ class SharedOptimizer:
     def state_dict(self) -> dict[str, Any]:
         """Parameters and optimiser."""
         # Copies: an optimiser changes parameters in place.
-        values = {n: v.detach().cpu().clone() for n, v in self.parameters.items()}
-        return {"parameters": values, "optimizer": copied(self._optimizer.state_dict())}
+        return copied({"parameters": self.parameters, "optimizer": self._optimizer.state_dict()})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
-        with torch.no_grad():
-            for name, value in self.parameters.items():
-                value.copy_(state["parameters"][name])
-        self._optimizer.load_state_dict(copied(state["optimizer"]))
+        load_optimized(self.parameters, self._optimizer, state)
 
 
 class SharedPPO:

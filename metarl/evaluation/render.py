@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metarl.errors import UserError
 from metarl.evaluation.animation import CAPTION_HEIGHT, FASTEST, captioned, check_gif, write_gif
-from metarl.sampling import ActionBoundary, Sampler
+from metarl.sampling import Sampler
 from metarl.simulation import TaskVectorEnv
 from metarl.simulation.engine import SimulatedFamily, StepResult
 from metarl.simulation.render import frame
@@ -93,8 +93,8 @@ def render_trained(experiment: Experiment, task: Tasks, film: Film, adaptation_s
     sampler = Sampler(
         env,
         experiment.policy,
-        ActionBoundary(family.action_space, config.policy.action_scaling),
-        normalizer=experiment.normalizer if config.policy.normalize_observations else None,
+        experiment.boundary,
+        normalizer=experiment.wanted_normalizer,
     )
     sampler.begin(task, "render", settings.seed, 0)
     rollouts = experiment.learner.adaptation(

@@ -18,7 +18,7 @@ from metarl.algorithms import Learner
 from metarl.errors import UserError
 from metarl.evaluation.meta_world import AuxiliaryOutputs, Timestep
 from metarl.policies import MemoryPolicy, Parameters, Policy
-from metarl.sampling import ActionBoundary, Trajectories
+from metarl.sampling import Trajectories
 from metarl.simulation.engine import SimulatedFamily
 from metarl.tasks import Tasks, stream
 from metarl.training.experiment import Experiment
@@ -66,10 +66,8 @@ class LearnerAgent:
         self.name = experiment.config.algorithm.name
         self.learner = experiment.learner
         self.family = experiment.family
-        scaling = experiment.config.policy.action_scaling
-        self._boundary = ActionBoundary(self.family.action_space, scaling)
-        normalizes = experiment.config.policy.normalize_observations
-        self._normalizer = experiment.normalizer if normalizes else None
+        self._boundary = experiment.boundary
+        self._normalizer = experiment.wanted_normalizer
         self._settings = experiment.config.evaluation
         self._trials = self.learner.trials_are_independent
         self._episodes = 1 if self._trials else episodes

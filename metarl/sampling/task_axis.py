@@ -5,13 +5,14 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
 class TaskAxis:
-    """A dataclass in which every field is a tensor `[K, ...]`."""
+    """A dataclass in which every field is a tensor `[K, ...]` (or `[B, ...]`, of trials)."""
 
-    def __getitem__(self, tasks: slice) -> Self:
+    def __getitem__(self, tasks: slice | Tensor) -> Self:
         """The same record of some of the tasks."""
         return type(self)(*(getattr(self, field.name)[tasks] for field in fields(self)))
 

@@ -32,6 +32,16 @@ class Experiment:
         """What acts: the learner's policy."""
         return self.learner.policy
 
+    @property
+    def boundary(self) -> ActionBoundary:
+        """From the policy's actions to the environment's, as configured."""
+        return ActionBoundary(self.family.action_space, self.config.policy.action_scaling)
+
+    @property
+    def wanted_normalizer(self) -> ObservationNormalizer | None:
+        """The normaliser; None where the configuration wants none."""
+        return self.normalizer if self.config.policy.normalize_observations else None
+
     @classmethod
     def from_config(cls, config: Config) -> "Experiment":
         """Build everything; UserError for an unknown family or a device that is not there.
@@ -59,10 +69,14 @@ class Experiment:
 
     def sampler(self, tasks: int, episodes: int) -> Sampler:
         """Rollouts of `tasks` tasks with `episodes` episodes each."""
-        boundary = ActionBoundary(self.family.action_space, self.config.policy.action_scaling)
-        normalizer = self.normalizer if self.config.policy.normalize_observations else None
         return Sampler.of(
-            self.family, tasks, episodes, self.policy, boundary, self.threads, normalizer
+            self.family,
+            tasks,
+            episodes,
+            self.policy,
+            self.boundary,
+            self.threads,
+            self.wanted_normalizer,
         )
 
     def measure_observations(self) -> int:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, Normal
@@ -21,6 +22,9 @@ from metarl.workers import Workers
 from metarl_envs.point import PointNavigation
 
 TASKS, SAMPLES = 3, 8
+
+steps = pytest.mark.parametrize("inner_steps", [1, 2])
+actions = pytest.mark.parametrize("discrete", [False, True], ids=["gaussian", "categorical"])
 
 
 def make_problem(
@@ -46,6 +50,23 @@ def make_problem(
             policies = learner.adapt_in_chunks(policies, batches[-1], rate)
         batches.append(random_batch(learner, policies, generator))
     return learner, batches[:-1], batches[-1]
+
+
+def maker(learner_class: Any, config_class: Any, settings: dict[str, Any]) -> Any:
+    """`make_problem` of one learner: its settings by name, beside where and how many tasks."""
+
+    def make(
+        tasks: int = TASKS,
+        discrete: bool = False,
+        seed: int = 0,
+        workers: Workers | None = None,
+        device: str = "cpu",
+        **others: Any,
+    ) -> tuple[Any, list[Batch], Batch]:
+        config = config_class(**(settings | others))
+        return make_problem(learner_class, config, tasks, discrete, seed, workers, device)
+
+    return make
 
 
 def in_float64(policy: Policy) -> Policy:

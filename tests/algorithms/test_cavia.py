@@ -34,20 +34,10 @@ from tests.algorithms.small_problem import (
 
 SETTINGS: dict[str, Any] = {"context_size": 3, "tasks_per_chunk": 2, "cg_damping": 0.0}
 
-steps = pytest.mark.parametrize("inner_steps", [1, 2])
-actions = pytest.mark.parametrize("discrete", [False, True], ids=["gaussian", "categorical"])
+steps, actions = small_problem.steps, small_problem.actions
 
 
-def make_problem(
-    tasks: int = TASKS,
-    discrete: bool = False,
-    seed: int = 0,
-    workers: Workers | None = None,
-    device: str = "cpu",
-    **settings: Any,
-) -> tuple[CAVIA, list[Batch], Batch]:
-    config = CAVIAConfig(**(SETTINGS | settings))
-    return small_problem.make_problem(CAVIA, config, tasks, discrete, seed, workers, device)
+make_problem = small_problem.maker(CAVIA, CAVIAConfig, SETTINGS)
 
 
 def no_context() -> Parameters:

@@ -33,20 +33,10 @@ from tests.algorithms.small_problem import (
 
 SETTINGS: dict[str, Any] = {"inner_learning_rate": 0.5, "tasks_per_chunk": 2, "clip": 0.1}
 
-steps = pytest.mark.parametrize("inner_steps", [1, 2])
-actions = pytest.mark.parametrize("discrete", [False, True], ids=["gaussian", "categorical"])
+steps, actions = small_problem.steps, small_problem.actions
 
 
-def make_problem(
-    tasks: int = TASKS,
-    discrete: bool = False,
-    seed: int = 0,
-    workers: Workers | None = None,
-    device: str = "cpu",
-    **settings: Any,
-) -> tuple[MAMLPPO, list[Batch], Batch]:
-    config = MAMLPPOConfig(**(SETTINGS | settings))
-    return small_problem.make_problem(MAMLPPO, config, tasks, discrete, seed, workers, device)
+make_problem = small_problem.maker(MAMLPPO, MAMLPPOConfig, SETTINGS)
 
 
 def set_parameters(learner: MAMLPPO, parameters: Parameters) -> None:

@@ -43,17 +43,7 @@ LOSSES = ("likelihood_ratio", "log_likelihood")
 SETTINGS: dict[str, Any] = {"inner_learning_rate": 0.5, "tasks_per_chunk": 2, "cg_damping": 0.0}
 
 
-def make_problem(
-    tasks: int = TASKS,
-    discrete: bool = False,
-    seed: int = 0,
-    workers: Workers | None = None,
-    device: str = "cpu",
-    **settings: Any,
-) -> tuple[MAMLTRPO, list[Batch], Batch]:
-    """A learner and random samples of every inner step and of the post-update policies."""
-    config = MAMLTRPOConfig(**(SETTINGS | settings))
-    return small_problem.make_problem(MAMLTRPO, config, tasks, discrete, seed, workers, device)
+make_problem = small_problem.maker(MAMLTRPO, MAMLTRPOConfig, SETTINGS)
 
 
 def reference_kl(
@@ -74,8 +64,7 @@ def reference_kl(
 # Meta-loss and meta-gradient --------------------------------------------------------------------
 
 variants = pytest.mark.parametrize("loss", LOSSES)
-steps = pytest.mark.parametrize("inner_steps", [1, 2])
-actions = pytest.mark.parametrize("discrete", [False, True], ids=["gaussian", "categorical"])
+steps, actions = small_problem.steps, small_problem.actions
 
 
 @actions

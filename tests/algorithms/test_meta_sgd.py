@@ -34,20 +34,10 @@ from tests.algorithms.small_problem import (
 
 SETTINGS: dict[str, Any] = {"inner_learning_rate": 0.5, "tasks_per_chunk": 2, "cg_damping": 0.0}
 
-steps = pytest.mark.parametrize("inner_steps", [1, 2])
-actions = pytest.mark.parametrize("discrete", [False, True], ids=["gaussian", "categorical"])
+steps, actions = small_problem.steps, small_problem.actions
 
 
-def make_problem(
-    tasks: int = TASKS,
-    discrete: bool = False,
-    seed: int = 0,
-    workers: Workers | None = None,
-    device: str = "cpu",
-    **settings: Any,
-) -> tuple[MetaSGD, list[Batch], Batch]:
-    config = MetaSGDConfig(**(SETTINGS | settings))
-    return small_problem.make_problem(MetaSGD, config, tasks, discrete, seed, workers, device)
+make_problem = small_problem.maker(MetaSGD, MetaSGDConfig, SETTINGS)
 
 
 def reference_step(learner: MAML, parameters: Parameters, gradients: Parameters) -> Parameters:

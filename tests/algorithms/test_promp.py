@@ -32,20 +32,10 @@ from tests.algorithms.small_problem import (
 # Without clipping, which has its own tests, the penalty alone tells ProMP from MAML-TRPO.
 SETTINGS: dict[str, Any] = {"inner_learning_rate": 0.5, "tasks_per_chunk": 2, "kl_penalty": 0.8}
 
-steps = pytest.mark.parametrize("inner_steps", [1, 2])
-actions = pytest.mark.parametrize("discrete", [False, True], ids=["gaussian", "categorical"])
+steps, actions = small_problem.steps, small_problem.actions
 
 
-def make_problem(
-    tasks: int = TASKS,
-    discrete: bool = False,
-    seed: int = 0,
-    workers: Workers | None = None,
-    device: str = "cpu",
-    **settings: Any,
-) -> tuple[ProMP, list[Batch], Batch]:
-    config = ProMPConfig(**(SETTINGS | settings))
-    return small_problem.make_problem(ProMP, config, tasks, discrete, seed, workers, device)
+make_problem = small_problem.maker(ProMP, ProMPConfig, SETTINGS)
 
 
 def reference_kl(
