@@ -9,10 +9,11 @@ import contextlib
 import copy
 import dataclasses
 import io
+import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, ClassVar, Literal, Protocol, get_type_hints
 
 import tyro
 import yaml
@@ -111,16 +112,11 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """How long, where and on what the training runs."""
+class PlaceConfig:
+    """Where and on what the training runs; every kind of experiment has these settings."""
 
     seed: int = 1
     """Seed of everything random in the run."""
-    iterations: int = 500
-    """Meta-iterations."""
-    environment_steps: int | None = None
-    """Stop after the iteration in which this many environment steps are reached, if that comes
-    before the last one: equal budgets for learners whose iterations differ; null: no limit."""
     output: str | None = None
     """Folder of the run; null: a new one at runs/FAMILY/ALGORITHM/seedN-DATE-TIME."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -129,18 +125,65 @@ class RunConfig:
     """Threads of the simulation and the learner; null: the CPUs this process may use."""
     checkpoint_every: int = 10
     """Iterations between checkpoints."""
-    evaluate_every: int = 0
-    """Iterations between evaluations on the validation split; 0: none during training."""
 
     def __post_init__(self) -> None:
-        require_at_least(0, self, "seed", "evaluate_every")
-        require_at_least(1, self, "iterations", "environment_steps", "threads", "checkpoint_every")
+        require_at_least(0, self, "seed")
+        require_at_least(1, self, "threads", "checkpoint_every")
         require(self.output != "", "output", "must name a folder, or be null")
 
 
 @dataclass(frozen=True)
+class RunConfig(PlaceConfig):
+    """How long, where and on what the training runs."""
+
+    iterations: int = 500
+    """Meta-iterations."""
+    environment_steps: int | None = None
+    """Stop after the iteration in which this many environment steps are reached, if that comes
+    before the last one: equal budgets for learners whose iterations differ; null: no limit."""
+    evaluate_every: int = 0
+    """Iterations between evaluations on the validation split; 0: none during training."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(0, self, "evaluate_every")
+        require_at_least(1, self, "iterations", "environment_steps")
+
+
+class ExperimentConfig(Protocol):
+    """What the configurations of all kinds of experiments have in common: a dataclass of sections.
+
+    A kind is known by a section that only it has, see `KINDS`.
+    """
+
+    experiment: ClassVar[str]
+    """Where its `Trainable` is made: `module:Class`, with a method `from_config`."""
+    may_change: ClassVar[tuple[str, ...]]
+    """Keys that may change when a run is resumed, because they change no number."""
+
+    @property
+    def run(self) -> PlaceConfig: ...
+
+    @classmethod
+    def algorithms(cls) -> Mapping[str, type]:
+        """The settings dataclass of each `algorithm.name`."""
+        ...
+
+
+KINDS = {"sequence": "metarl.continual.config:ContinualConfig"}
+"""The configurations of experiments other than meta-RL's, by the section that only they have."""
+
+
+@dataclass(frozen=True)
 class Config:
-    """One experiment; the content of a preset, and of a run folder's `config.yaml`."""
+    """A meta-RL experiment; the content of a preset, and of a run folder's `config.yaml`."""
+
+    experiment: ClassVar[str] = "metarl.training.experiment:Experiment"
+    may_change: ClassVar[tuple[str, ...]] = (
+        "run.iterations",
+        "run.environment_steps",
+        "run.threads",
+    )
 
     tasks: TasksConfig
     algorithm: Any
@@ -157,14 +200,22 @@ class Config:
         if check_tasks:
             check_tasks(self.tasks)
 
+    @classmethod
+    def algorithms(cls) -> Mapping[str, type]:
+        """The settings dataclass of each learner, built-in and from plugins."""
+        # Late: the learners stand above this module and import their field checks from below it.
+        from metarl.algorithms import config_classes
+
+        return config_classes()
+
 
 def load_config(
     path: str | Path,
     overrides: Mapping[str, object] | None = None,
     algorithms: Mapping[str, type] | None = None,
     overrides_from: str = COMMAND_LINE,
-) -> Config:
-    """The configuration in a YAML file, changed by overrides.
+) -> Any:
+    """The configuration in a YAML file, changed by overrides: a `Config`, or that of another kind.
 
     Args:
         path: the file.
@@ -184,34 +235,34 @@ def from_mapping(
     overrides: Mapping[str, object] | None = None,
     algorithms: Mapping[str, type] | None = None,
     overrides_from: str = COMMAND_LINE,
-) -> Config:
+) -> Any:
     """As `load_config`, from a nested mapping; `source` stands for the file in errors."""
     overrides = overrides or {}
-    algorithms = _installed_algorithms() if algorithms is None else algorithms
     try:
-        merged = _merge(mapping, overrides)
-        section_types = {"algorithm": _algorithm_class(merged, algorithms)}
+        kind = _kind(mapping)
+        merged = _merge(mapping, overrides, kind)
+        known = kind.algorithms() if algorithms is None else algorithms
+        section_types = {"algorithm": _algorithm_class(merged, known)}
         try:
-            return build(Config, merged, replaced_types=section_types)
+            return build(kind, merged, replaced_types=section_types)
         except UnknownKey as error:
-            raise _pointing_to_section(error, section_types) from error
+            raise _pointing_to_section(error, kind, section_types) from error
     except InvalidValue as error:
         typed = _is_from_command_line(error.key, mapping, overrides)
         place = overrides_from if typed else source
         raise UserError(f"{place}: {error.key} {error.message}") from error
 
 
-def _installed_algorithms() -> Mapping[str, type]:
-    # Late: the algorithms stand above this module and import their field checks from below it.
-    from metarl.algorithms import config_classes
+def _kind(mapping: object) -> Any:
+    """The configuration class of the experiment that a mapping describes."""
+    found = [section for section in KINDS if isinstance(mapping, Mapping) and section in mapping]
+    return pkgutil.resolve_name(KINDS[found[0]]) if found else Config
 
-    return config_classes()
 
-
-def _merge(mapping: object, overrides: Mapping[str, object]) -> dict[Any, Any]:
+def _merge(mapping: object, overrides: Mapping[str, object], kind: Any) -> dict[Any, Any]:
     if not isinstance(mapping, Mapping):
         got = "nothing" if mapping is None else f"a {type(mapping).__name__}"
-        sections = ", ".join(section.name for section in dataclasses.fields(Config))
+        sections = ", ".join(section.name for section in dataclasses.fields(kind))
         raise InvalidValue("the content", f"must be a mapping with the keys {sections}; got {got}")
     merged = copy.deepcopy(dict(mapping))
     for key, value in overrides.items():
@@ -255,11 +306,15 @@ def _holds(mapping: object, key: str) -> bool:
     return True
 
 
-def _pointing_to_section(error: UnknownKey, section_types: Mapping[str, type]) -> InvalidValue:
+def _pointing_to_section(
+    error: UnknownKey, kind: Any, section_types: Mapping[str, type]
+) -> InvalidValue:
     """The same error, with a better hint where another section has a key of exactly this name."""
     name = error.key.rpartition(".")[2]
     elsewhere = []
-    for section, annotation in (get_type_hints(Config) | dict(section_types)).items():
+    for section, annotation in (get_type_hints(kind) | dict(section_types)).items():
+        if not dataclasses.is_dataclass(annotation):  # a class variable
+            continue
         if name in (setting.name for setting in dataclasses.fields(annotation)):
             elsewhere.append(f"{section}.{name}")
     if not elsewhere:
@@ -355,17 +410,17 @@ _Dumper.add_representer(
 )
 
 
-def to_yaml(config: Config) -> str:
+def to_yaml(config: Any) -> str:
     """The whole configuration as YAML; `load_config` gives an equal one back."""
     return yaml.dump(dataclasses.asdict(config), Dumper=_Dumper, sort_keys=False, width=100)
 
 
-def describe(config: Config) -> str:
+def describe(config: Any) -> str:
     """Help text: every dotted key with its type, what it means, and its value in `config`."""
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
         tyro.cli(
-            Config,
+            type(config),
             default=config,
             args=["--help"],
             prog="metarl train CONFIG",

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from metarl.config import Config, load_config
+from metarl.config import KINDS, Config, load_config
 from metarl.errors import UserError
 from metarl.evaluation.curves import AdaptationCurve
 from metarl.evaluation.run import evaluate_run
@@ -26,10 +26,20 @@ _RESUMED = ("iterations", "environment_steps", "threads")
 
 
 def all_presets(configs: Path) -> dict[str, Path]:
-    """Every preset below the folders of `configs`, by `FOLDER/NAME`."""
+    """Every meta-RL preset below the folders of `configs`, by `FOLDER/NAME`."""
     paths = sorted(configs.glob("*/**/*.yaml"))
     names = {path.relative_to(configs).with_suffix("").as_posix(): path for path in paths}
-    return {name: path for name, path in names.items() if not name.startswith(f"{SUITES}/")}
+    return {
+        name: path
+        for name, path in names.items()
+        if not name.startswith(f"{SUITES}/") and not _is_of_another_kind(path)
+    }
+
+
+def _is_of_another_kind(preset: Path) -> bool:
+    # By its text: a file that is not readable as YAML is told when it is chosen.
+    lines = preset.read_text(encoding="utf-8", errors="replace").splitlines()
+    return any(line.startswith(tuple(f"{section}:" for section in KINDS)) for line in lines)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from metarl.algorithms.learner import ParameterLearner
-from metarl.algorithms.ppo import ActorCritic, Penalty, PPOConfig, StackedPPO
+from metarl.algorithms.ppo import ActorCritic, PPOConfig, StackedPPO, UpdateRule
 from metarl.policies import Parameters, stack
 from metarl.sampling import Sampler, Trajectories
 
@@ -34,8 +34,8 @@ class FineTuning(ParameterLearner):
         start = stack(self.parameters, tasks)
         return StackedPPO(self.actor_critic, start, self.device, self.workers)
 
-    def penalty(self) -> Penalty | None:
-        """What is added to the losses of tasks that adapt."""
+    def rule(self) -> UpdateRule | None:
+        """What is added to the updates of tasks that adapt."""
         return None
 
     def adaptation(
@@ -52,5 +52,5 @@ class FineTuning(ParameterLearner):
             trajectories = sampler.collect(learners.parameters)
             yield trajectories
             learners.set_learning_rate(rates[min(step, len(rates) - 1)])
-            learners.update(trajectories, sampler.generators("minibatches"), self.penalty())
+            learners.update(trajectories, sampler.generators("minibatches"), self.rule())
         yield sampler.collect(learners.parameters)

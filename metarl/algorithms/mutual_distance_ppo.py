@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metarl.algorithms.fine_tuning import FineTuning
 from metarl.algorithms.learner import Metrics, returns_of_one_policy
-from metarl.algorithms.ppo import ActorCritic, Penalty, StackedPPO
+from metarl.algorithms.ppo import ActorCritic, Penalized, Penalty, StackedPPO
 from metarl.algorithms.shared_ppo import PretrainingConfig
 from metarl.errors import UserError
 from metarl.policies import Parameters, stack
@@ -76,15 +76,17 @@ class MutualDistancePPO(FineTuning):
         spread = float(spread_around(after, self.parameters)) / residents.tasks
         return {**returns_of_one_policy(trajectories), **losses, "loss/spread": spread**0.5}
 
-    def penalty(self) -> Penalty | None:
+    def rule(self) -> Penalized | None:
         """What a task that adapts pays for its distance from the training tasks' parameters."""
         if self.residents is None:
             return None
         return self._distances(self.residents.parameters, among_themselves=False)
 
-    def _distances(self, others: Parameters, among_themselves: bool) -> Penalty | None:
+    def _distances(self, others: Parameters, among_themselves: bool) -> Penalized | None:
         weight = self.config.distance_penalty
-        return distance_penalty(others, weight, among_themselves) if weight > 0 else None
+        if weight == 0:
+            return None
+        return Penalized(distance_penalty(others, weight, among_themselves))
 
     def _settle(self, parameters: Parameters) -> StackedPPO:
         return StackedPPO(self.training, parameters, self.device, self.workers)

@@ -20,9 +20,6 @@ from metarl.sampling.task_axis import TaskAxis
 from metarl.validation import require, require_at_least, require_positive
 from metarl.workers import Workers, chunks
 
-Penalty = Callable[[Parameters, slice], Tensor]
-"""(stacked parameters of some tasks, which tasks) -> what is added to the sum of their losses."""
-
 
 @dataclass(frozen=True)
 class PPOConfig:
@@ -166,6 +163,42 @@ class Samples(TaskAxis):
         )
 
 
+class UpdateRule:
+    """What a learner adds to the PPO updates of some of K learners; nothing unless overridden.
+
+    Every method is called for one chunk of the K learners, by the thread that has it: `rows` says
+    which they are, and the stacked parameters, samples and gradients are theirs alone.
+    """
+
+    def loss(self, parameters: Parameters, samples: Samples, rows: slice) -> Tensor | None:
+        """What is added to the sum of their losses; None: nothing."""
+        return None
+
+    def gradients(self, gradients: Parameters, parameters: Parameters, rows: slice) -> Parameters:
+        """The gradients that are to be followed instead of these, before they are clipped."""
+        return gradients
+
+    @torch.no_grad()
+    def after_step(
+        self, parameters: Parameters, optimizer: torch.optim.Optimizer, rows: slice
+    ) -> None:
+        """Change what a step of the optimiser made of the parameters, in place."""
+
+
+Penalty = Callable[[Parameters, slice], Tensor]
+"""(stacked parameters of some learners, which ones) -> what is added to the sum of their losses."""
+
+
+class Penalized(UpdateRule):
+    """Adds a penalty to the losses."""
+
+    def __init__(self, penalty: Penalty):
+        self.penalty = penalty
+
+    def loss(self, parameters: Parameters, samples: Samples, rows: slice) -> Tensor:
+        return self.penalty(parameters, rows)
+
+
 def minibatches(
     generators: Sequence[np.random.Generator], samples: int, config: PPOConfig
 ) -> Iterator[Tensor]:
@@ -210,6 +243,7 @@ class StackedPPO:
         parameters: where the K learners start, stacked `[K, ...]`.
         device: where they learn; rollouts stay on the CPU.
         workers: threads for chunks of tasks on the CPU.
+        parts: the chunks; None: `tasks_per_chunk` learners each.
     """
 
     def __init__(
@@ -218,13 +252,14 @@ class StackedPPO:
         parameters: Parameters,
         device: torch.device | str = "cpu",
         workers: Workers | None = None,
+        parts: Sequence[slice] | None = None,
     ):
         self.actor_critic = actor_critic
         self.config = actor_critic.config
         self.device = torch.device(device)
         self.workers = workers or Workers()
         self.tasks = len(next(iter(parameters.values())))
-        self._chunks = chunks(self.tasks, self.config.tasks_per_chunk)
+        self._chunks = list(parts or chunks(self.tasks, self.config.tasks_per_chunk))
         # Leaves of their own for every chunk, so that each has an optimiser that a thread owns.
         self._leaves = [
             {
@@ -251,14 +286,14 @@ class StackedPPO:
         self,
         trajectories: Trajectories,
         generators: Sequence[np.random.Generator],
-        penalty: Penalty | None = None,
+        rule: UpdateRule | None = None,
     ) -> Metrics:
         """One PPO update of every learner on the trajectories of its policy.
 
         Args:
             trajectories: `[K, N, T, ...]`, drawn by the present parameters.
             generators: a random stream of each task, for minibatches.
-            penalty: a further loss.
+            rule: what is added to the update.
 
         Returns means over tasks: `loss/policy`, `loss/value`, `loss/entropy`, `loss/kl` (between
         the policies before and near the end of the update).
@@ -267,7 +302,7 @@ class StackedPPO:
         def update_chunk(number: int) -> dict[str, Tensor]:
             chunk = self._chunks[number]
             some = trajectories[chunk].to(self.device)
-            return self._update_chunk(number, some, generators[chunk], penalty)
+            return self._update_chunk(number, some, generators[chunk], rule or UpdateRule())
 
         results = self.workers.map(update_chunk, range(len(self._chunks)))
         return {
@@ -281,23 +316,26 @@ class StackedPPO:
         number: int,
         trajectories: Trajectories,
         generators: Sequence[np.random.Generator],
-        penalty: Penalty | None,
+        rule: UpdateRule,
     ) -> dict[str, Tensor]:
         leaves, optimizer = self._leaves[number], self._optimizers[number]
+        rows = self._chunks[number]
         samples = self.actor_critic.prepare(leaves, trajectories)
         values = list(leaves.values())
         losses: dict[str, Tensor] = {}
         for index in minibatches(generators, samples.weights.shape[1], self.config):
-            losses = self.actor_critic.losses(leaves, samples.take(index.to(self.device)))
-            total = losses["total"].sum()
-            if penalty:
-                total = total + penalty(leaves, self._chunks[number])
+            some = samples.take(index.to(self.device))
+            losses = self.actor_critic.losses(leaves, some)
+            total, added = losses["total"].sum(), rule.loss(leaves, some, rows)
+            if added is not None:
+                total = total + added
             gradients = torch.autograd.grad(total, values, materialize_grads=True)
-            named = dict(zip(leaves, gradients, strict=True))
+            named = rule.gradients(dict(zip(leaves, gradients, strict=True)), leaves, rows)
             clipped = clip_gradients(named, self.config.max_gradient_norm)
             for name, value in leaves.items():
                 value.grad = clipped[name]
             optimizer.step()
+            rule.after_step(leaves, optimizer, rows)
         return {name: loss.detach() for name, loss in losses.items()}
 
     def state_dict(self) -> dict[str, Any]:

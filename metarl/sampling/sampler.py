@@ -58,7 +58,8 @@ class Sampler:
         self._purpose = ""
         self._seed = self._iteration = self._stage = 0
         self.tasks: Tasks | None = None
-        """The K tasks of this iteration; None before `begin`."""
+        """The tasks of this iteration; None before `begin`."""
+        self._stream_numbers: Sequence[int] = range(self.task_count)
 
     @classmethod
     def of(
@@ -89,17 +90,28 @@ class Sampler:
         seed: int,
         iteration: int,
         indices: Sequence[int] | None = None,
+        streams: Sequence[int] | None = None,
     ) -> None:
         """Set the K tasks of an iteration; another `purpose` (train, test) has other streams.
 
-        `indices` say which tasks of a fixed set they are, for learners that remember tasks.
+        Args:
+            tasks: K of them, or K * N, task-major, for episodes that have a task of their own.
+            purpose: what the iteration is for.
+            seed: of the run.
+            iteration: its number.
+            indices: which tasks of a fixed set they are, for learners that remember tasks.
+            streams: number of the random stream of each of the K; those with the same number see
+                the same random numbers. None: 0 to K - 1.
         """
-        if len(tasks) != self.task_count:
-            raise ValueError(f"this sampler holds {self.task_count} tasks, got {len(tasks)}")
+        count = self.task_count
+        if len(tasks) not in (count, count * self.episodes):
+            raise ValueError(f"this sampler holds {count} tasks, got {len(tasks)}")
+        each = len(tasks) // count
         for env, part in self._env_parts():
-            env.set_tasks(tasks[part])
+            env.set_tasks(tasks[part.start * each : part.stop * each])
         self.tasks = tasks
-        self.task_indices = range(self.task_count) if indices is None else indices
+        self.task_indices = range(count) if indices is None else indices
+        self._stream_numbers = range(count) if streams is None else streams
         self._purpose = purpose
         self._seed, self._iteration, self._stage = seed, iteration, 0
         self.environment_steps = 0
@@ -149,8 +161,8 @@ class Sampler:
 
     def _streams(self, purpose: str, part: slice) -> TaskStreams:
         name = f"{self._purpose}/{purpose}/{self._stage}"
-        tasks = range(part.start, part.stop)
-        return TaskStreams.of(self._seed, name, self._iteration, tasks, self.episodes)
+        numbers = self._stream_numbers[part]
+        return TaskStreams.of(self._seed, name, self._iteration, numbers, self.episodes)
 
 
 def _grain(policy: Policy, episodes: int) -> int:

@@ -60,12 +60,17 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         self._seed, self._resets = 0, 0
 
     def set_tasks(self, tasks: Tasks) -> None:
-        """Give the K tasks their environments; all episodes end and need a reset."""
+        """Give the K tasks their environments; all episodes end and need a reset.
+
+        K * N tasks, in task-major order, give every environment one of its own.
+        """
         self.family.validate(tasks)
-        if len(tasks) != self.task_count:
+        if len(tasks) not in (self.task_count, self.num_envs):
             raise UserError(f"this environment holds {self.task_count} tasks, got {len(tasks)}")
         self.tasks = tasks
-        self.engine.set_tasks(self.family.as_drawn(tasks).repeat_each(self.episodes))
+        drawn = self.family.as_drawn(tasks)
+        each = self.num_envs // len(tasks)
+        self.engine.set_tasks(drawn.repeat_each(each) if each > 1 else drawn)
         self._active[:] = False
         self.everyone_active = False
 

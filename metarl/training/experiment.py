@@ -1,24 +1,29 @@
-"""`Experiment`: the parts that a configuration describes, put together."""
+"""`Experiment`: the parts that a meta-RL configuration describes, put together."""
 
+import dataclasses
+import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 
-from metarl.algorithms import Learner, make_learner
+from metarl.algorithms import Learner, Metrics, make_learner
 from metarl.config import Config, TasksConfig
 from metarl.errors import UserError
+from metarl.evaluation.evaluate import evaluate
 from metarl.policies import Policy, make_policy, stack
 from metarl.sampling import ActionBoundary, ObservationNormalizer, Sampler
 from metarl.simulation.cpus import usable_cpus
 from metarl.simulation.engine import SimulatedFamily
 from metarl.tasks import make, stream
 from metarl.training.devices import resolve_device
+from metarl.training.trainable import Trainable
 from metarl.workers import Workers
 
 
-@dataclass(frozen=True)
-class Experiment:
+@dataclass
+class Experiment(Trainable):
     """A task family, a policy and a learner that fit each other."""
 
     config: Config
@@ -26,6 +31,7 @@ class Experiment:
     learner: Learner
     normalizer: ObservationNormalizer
     threads: int
+    environment_steps: int = 0
 
     @property
     def policy(self) -> Policy:
@@ -52,7 +58,7 @@ class Experiment:
         torch.set_num_threads(1)
         threads = config.run.threads or usable_cpus()
         device = resolve_device(config.run.device)
-        family = _make_family(config.tasks)
+        family = make_family(config.tasks)
         policy = make_policy(
             family.observation_space,
             family.action_space,
@@ -66,6 +72,59 @@ class Experiment:
         learner = make_learner(config.algorithm, policy, family, generator, device, workers)
         normalizer = ObservationNormalizer(policy.network.sizes[0])
         return cls(config, family, learner, normalizer, threads)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Family and algorithm."""
+        return self.config.tasks.family, self.config.algorithm.name
+
+    @property
+    def iterations(self) -> int:
+        """The last iteration."""
+        return self.config.run.iterations
+
+    def is_budget_spent(self) -> bool:
+        """Whether all environment steps are taken."""
+        budget = self.config.run.environment_steps
+        return budget is not None and self.environment_steps >= budget
+
+    def start(self) -> None:
+        """Measure observations, where the configuration wants them normalised."""
+        self.environment_steps = self.measure_observations()
+
+    def iterate(self, iteration: int) -> Metrics:
+        """One meta-iteration; with validation where it is due."""
+        started = time.perf_counter()
+        sampler = self._training_sampler
+        self.begin(sampler, iteration)
+        metrics = self.learner.meta_update(sampler)
+        seconds = time.perf_counter() - started
+        self.environment_steps += sampler.environment_steps
+        return {
+            **metrics,
+            **self._validate(iteration),
+            "train/environment_steps": float(self.environment_steps),
+            "time/iteration_s": seconds,
+            "time/env_steps_per_s": sampler.environment_steps / seconds,
+        }
+
+    @cached_property
+    def _training_sampler(self) -> Sampler:
+        tasks = self.config.tasks
+        return self.sampler(tasks.tasks_per_iteration, tasks.episodes_per_task)
+
+    def _validate(self, iteration: int) -> Metrics:
+        """Mean return on validation tasks after each adaptation step; nan when none is due."""
+        every = self.config.run.evaluate_every
+        if not every:
+            return {}
+        settings = dataclasses.replace(self.config.evaluation, split="validation")
+        names = [f"validation/return_{step}" for step in range(settings.steps + 1)]
+        if iteration % every:
+            return dict.fromkeys(names, float("nan"))
+        sampler = self.sampler(settings.tasks, settings.episodes)
+        curve = evaluate(self.learner, sampler, settings)
+        return dict(zip(names, map(float, curve.mean), strict=True))
 
     def sampler(self, tasks: int, episodes: int) -> Sampler:
         """Rollouts of `tasks` tasks with `episodes` episodes each."""
@@ -115,14 +174,16 @@ class Experiment:
         return {
             "learner": self.learner.state_dict(),
             "normalizer": self.normalizer.state_dict(),
+            "environment_steps": self.environment_steps,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         self.learner.load_state_dict(state["learner"])
         self.normalizer.load_state_dict(state["normalizer"])
+        self.environment_steps = int(state["environment_steps"])
 
-    def describe_tasks(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """What pins the exact tasks: family, horizon and the hash of each of its fixed lists."""
         hashes: dict[str, str] = {}
         for split in ("validation", "test", "ood"):
@@ -137,7 +198,8 @@ class Experiment:
         }
 
 
-def _make_family(config: TasksConfig) -> SimulatedFamily:
+def make_family(config: TasksConfig) -> SimulatedFamily:
+    """The family that a configuration names; UserError for an unknown one."""
     family = make(config.family, **config.options)
     if not isinstance(family, SimulatedFamily):
         raise UserError(f"{config.family} has no engine; derive it from one's family")

@@ -1,31 +1,41 @@
 """Experiments from run folders: what a run is made of, and what its last checkpoint holds."""
 
+import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from metarl.config import load_config
+from metarl.config import Config, ExperimentConfig, load_config
 from metarl.errors import UserError
 from metarl.training.checkpoints import Checkpoints
 from metarl.training.experiment import Experiment
 from metarl.training.run_folder import RunFolder
+from metarl.training.trainable import Trainable
+
+
+def make_experiment(config: ExperimentConfig) -> Trainable:
+    """The experiment that a configuration of any kind describes; UserError where it cannot be."""
+    return pkgutil.resolve_name(config.experiment).from_config(config)
 
 
 def open_run(
     path: str | Path, overrides: Mapping[str, object] | None = None
 ) -> tuple[RunFolder, Experiment]:
-    """A run folder and its experiment, still untrained; `restore` gives it what it learned.
+    """A meta-RL run and its experiment, still untrained; `restore` gives it what it learned.
 
     `overrides` change the run's configuration, by dotted key. Raises UserError for a folder that
-    is no run or a configuration that is wrong.
+    is no run or one of another kind, and for a configuration that is wrong.
     """
     run = RunFolder.open(path)
-    return run, Experiment.from_config(load_config(run.config_file, overrides))
+    config = load_config(run.config_file, overrides)
+    if not isinstance(config, Config):
+        raise UserError(f"{path} is no meta-RL run: {run.config_file} has no section `tasks`")
+    return run, Experiment.from_config(config)
 
 
-def restore(experiment: Experiment, run: RunFolder) -> tuple[int, dict[str, Any]]:
+def restore(experiment: Trainable, run: RunFolder) -> tuple[int, dict[str, Any]]:
     """Give an experiment what the run's last checkpoint holds; its iteration and whole content.
 
     Raises UserError for a checkpoint that is missing, damaged, or of another experiment.
@@ -35,7 +45,7 @@ def restore(experiment: Experiment, run: RunFolder) -> tuple[int, dict[str, Any]
     return iteration, state
 
 
-def _load_state(experiment: Experiment, state: dict[str, Any], run: RunFolder) -> None:
+def _load_state(experiment: Trainable, state: dict[str, Any], run: RunFolder) -> None:
     """Give an experiment what a checkpoint holds; UserError when it belongs to another one."""
     try:
         _check_shapes(state, experiment.state_dict())

@@ -152,7 +152,7 @@ def test_adaptation_starts_from_the_mean_and_is_drawn_to_it():
 
 def test_before_the_first_iteration_adaptation_is_ppo_from_scratch():
     learner, sampler = make_problem(CONFIG)
-    assert learner.penalty() is None
+    assert learner.rule() is None
     assert len(adapted(learner, sampler, 1)) == 2
 
 

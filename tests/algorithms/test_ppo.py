@@ -14,9 +14,11 @@ from torch.distributions import Categorical, Distribution, Independent, Normal, 
 
 from metarl.algorithms.ppo import (
     ActorCritic,
+    Penalized,
     PPOConfig,
     Samples,
     StackedPPO,
+    UpdateRule,
     clip_gradients,
     minibatches,
 )
@@ -433,6 +435,31 @@ def test_learning_rate_can_change_and_keeps_what_adam_knows() -> None:
     torch.testing.assert_close(to_vector(learners.parameters), before, atol=1e-20, rtol=0.0)
 
 
+def test_a_rule_changes_gradients_before_and_parameters_after_a_step() -> None:
+    # Learner 1's gradients are dropped, learner 2 is put to 7 whatever the step did.
+    settings = {**PLAIN, "learning_rate": 0.5, "max_gradient_norm": None}
+    actor_critic, start = make_learners(**settings)
+    trajectories = roll_out(actor_critic, start)
+
+    class Rule(UpdateRule):
+        def gradients(self, gradients: Parameters, parameters: Parameters, rows: slice):
+            kept = (torch.arange(TASKS)[rows] != 1).double()
+            return {n: g * kept.view(-1, *[1] * (g.dim() - 1)) for n, g in gradients.items()}
+
+        def after_step(self, parameters: Parameters, optimizer: object, rows: slice) -> None:
+            for value in parameters.values():
+                value.data[torch.arange(TASKS)[rows] == 2] = 7.0
+
+    plain = StackedPPO(actor_critic, start)
+    ruled = StackedPPO(actor_critic, start, parts=[slice(0, 1), slice(1, TASKS)])
+    plain.update(trajectories, generators(range(TASKS), 0))
+    ruled.update(trajectories, generators(range(TASKS), 0), Rule())
+    for name, value in ruled.parameters.items():
+        torch.testing.assert_close(value[0], plain.parameters[name][0], atol=1e-12, rtol=0.0)
+        assert torch.equal(value[1], start[name][1])
+        assert (value[2] == 7.0).all()
+
+
 def test_a_penalty_is_added_to_the_losses_of_its_tasks() -> None:
     # Its gradient in bias0 is 0, 1, 2 for the three tasks, in whatever chunks they come.
     settings = {**PLAIN, "learning_rate": 0.5, "max_gradient_norm": None, "tasks_per_chunk": 2}
@@ -444,7 +471,7 @@ def test_a_penalty_is_added_to_the_losses_of_its_tasks() -> None:
 
     plain, penalized = StackedPPO(actor_critic, start), StackedPPO(actor_critic, start)
     plain.update(trajectories, generators(range(TASKS), 0))
-    penalized.update(trajectories, generators(range(TASKS), 0), penalty)
+    penalized.update(trajectories, generators(range(TASKS), 0), Penalized(penalty))
     for name, value in plain.parameters.items():
         shift = 0.5 * torch.arange(TASKS).unsqueeze(1) if name == "bias0" else torch.zeros(())
         found = penalized.parameters[name]

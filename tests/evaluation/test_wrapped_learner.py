@@ -187,10 +187,10 @@ def test_a_run_folder_gives_its_last_checkpoint(tmp_path: Any):
     overrides = {"run.output": str(run), "run.iterations": 1}
     trainer = Trainer.start(make("maml_trpo", 2, **overrides).config)
     trainer.train()
-    settings = trainer.config.evaluation
-    own = evaluate(
-        trainer.experiment.learner, trainer.experiment.sampler(TASKS, 2), settings
-    ).returns
+    experiment = trainer.experiment
+    assert isinstance(experiment, Experiment)
+    settings, sampler = experiment.config.evaluation, experiment.sampler(TASKS, 2)
+    own = evaluate(experiment.learner, sampler, settings).returns
     agent = as_meta_learning_agent(run)
     assert agent.name == "maml_trpo"
     curve = evaluate_agent(agent, "PointNavigation-v0", settings, horizon=HORIZON, threads=1)

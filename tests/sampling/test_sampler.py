@@ -409,3 +409,24 @@ def test_task_indices_are_those_of_the_meta_batch():
     assert sampler.tasks == FAR
     sampler.begin(FAR, "train", 0, 1)
     assert list(sampler.task_indices) == [0, 1, 2]
+
+
+def test_learners_with_one_stream_number_see_the_same_random_numbers() -> None:
+    sampler, parameters = make(point_navigation(), 3)
+    parameters = {name: value[:1].expand_as(value) for name, value in parameters.items()}
+    sampler.begin(FAR[torch.zeros(3, dtype=torch.int64)], "train", 0, 0, streams=[5, 5, 6])
+    found = sampler.collect(parameters).actions
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+def test_every_episode_may_have_a_task_of_its_own() -> None:
+    # Reward at the origin's first step is minus the distance to the goal after it.
+    sampler, parameters = make(point_navigation(), 2)
+    sampler.begin(FAR[torch.tensor([0, 1, 1, 2])], "train", 0, 0)
+    found = sampler.collect(parameters)
+    step = sampler.boundary(found.actions[:, :, 0].reshape(4, 2)).clamp(-0.1, 0.1)
+    distance = (step - FAR["goal"][[0, 1, 1, 2]].float()).norm(dim=1)
+    torch.testing.assert_close(found.rewards[:, :, 0].reshape(4), -distance)
+    with pytest.raises(ValueError, match="holds 2 tasks, got 3"):
+        sampler.begin(FAR, "train", 0, 0)

@@ -198,6 +198,7 @@ def test_a_stopped_run_is_resumed_by_the_iterations_it_was_meant_for(
     tiny: Any, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = Trainer.start(_in(tiny(), tmp_path / "run"), _silent())
+    assert isinstance(trainer.experiment, Experiment)
     learner = trainer.experiment.learner
     updates, update = [], learner.meta_update
 

@@ -152,7 +152,10 @@ def _load(path: Path, split: str) -> EvaluatedRun:
         raise UserError(
             f"{file} lacks {', '.join(missing)}; run `metarl evaluate {path} --split {split}` again"
         )
-    return EvaluatedRun(path, load_config(run.config_file), run.read_versions(), curve)
+    config = load_config(run.config_file)
+    if not isinstance(config, Config):
+        raise UserError(f"{path} is no meta-RL run: {run.config_file} has no section `tasks`")
+    return EvaluatedRun(path, config, run.read_versions(), curve)
 
 
 def _flatten(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
