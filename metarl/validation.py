@@ -125,6 +125,8 @@ def convert(annotation: Any, value: object, key: str) -> Any:
         return build(annotation, value, key)
     if isinstance(value, Text):
         value = _read_text(annotation, value)
+    if annotation is object:  # its reader knows what it may be
+        return value
     origin = get_origin(annotation)
     if origin is Literal:
         return _convert_choice(get_args(annotation), value, key)
