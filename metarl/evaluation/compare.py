@@ -4,9 +4,10 @@ import dataclasses
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rich import box
 from rich.table import Table
@@ -27,7 +28,7 @@ from metarl.evaluation.comparison.tables import (
     table_csv,
     table_markdown,
 )
-from metarl.files import cannot_write, write_atomically, write_text_atomically
+from metarl.files import cannot_write, write_atomically
 
 REPORT = "report.html"
 _TEXTS = ("table.csv", "table.md", "per_task.csv", "improvement.csv", REPORT)
@@ -80,10 +81,10 @@ def load_comparison(
     def evaluate_now(path: Path) -> None:
         from metarl.evaluation.run import evaluate_run  # late: seconds of importing
 
-        _tell(on_step, f"evaluating {path}")
+        tell(on_step, f"evaluating {path}")
         evaluate_run(path, {"evaluation.split": split})
 
-    _tell(on_step, "reading runs")
+    tell(on_step, "reading runs")
     runs = load_runs(find_runs(folders), split, evaluate_now if evaluate else None)
     return compare_runs(runs, split, allow_mixed)
 
@@ -97,40 +98,46 @@ def write_comparison(
 
     Raises UserError for a folder that `output_folder` refuses, and when the disk does.
     """
-    # Late: matplotlib takes longer to import than everything else here.
-    from metarl.evaluation.comparison.pictures import encode, learner_styles, pictures
+    write_files(folder, _files(comparison, on_step))
+    return folder / REPORT
 
-    output_folder(folder)
-    written: set[str] = set(_TEXTS)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
+
+def _files(
+    comparison: Comparison, on_step: Callable[[str], None] | None
+) -> Iterator[tuple[str, bytes]]:
+    # Late: matplotlib takes longer to import than everything else here.
+    from metarl.evaluation.comparison.pictures import learner_styles, pictures
+    from metarl.evaluation.figures import encode
+
     styles = learner_styles(comparison)
     vector: dict[tuple[str, str], bytes] = {}
     for family in comparison.families:
         for name, draw in pictures(family, styles).items():
-            _tell(on_step, f"drawing {name} of {family.name}")
+            tell(on_step, f"drawing {name} of {family.name}")
             figure = draw()
             if figure is None:
                 continue
-            for kind in ("png", "svg"):
-                file = f"{name}_{family.slug}.{kind}"
-                content = encode(figure, kind)
-                _write(folder / file, content)
-                written.add(file)
-            vector[family.name, name] = content
+            yield f"{name}_{family.slug}.png", encode(figure, "png")
+            vector[family.name, name] = encode(figure, "svg")
+            yield f"{name}_{family.slug}.svg", vector[family.name, name]
     texts = (table_csv, table_markdown, per_task_csv, improvements_csv)
     for name, text in zip(_TEXTS, texts, strict=False):
-        write_text_atomically(folder / name, text(comparison))
-    _tell(on_step, "writing the report")
-    write_text_atomically(folder / REPORT, report_html(comparison, vector))
-    _remove_old(folder, written)
-    return folder / REPORT
+        yield name, text(comparison).encode()
+    tell(on_step, "writing the report")
+    yield REPORT, report_html(comparison, vector).encode()
 
 
-def output_folder(output: str | Path | None) -> Path:
+def is_part(name: str) -> bool:
+    """Whether a comparison writes files of this name."""
+    return name in _TEXTS or bool(_PICTURES.fullmatch(name))
+
+
+def output_folder(output: str | Path | None, is_part: Callable[[str], bool] = is_part) -> Path:
     """Where a comparison may go: a new or empty folder, or one with an earlier comparison only.
+
+    Args:
+        output: the folder; None: a new one at runs/comparison-DATE-TIME.
+        is_part: whether a file of this name is part of a comparison.
 
     Raises UserError for any other; makes nothing yet.
     """
@@ -138,13 +145,40 @@ def output_folder(output: str | Path | None) -> Path:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file, not a folder; choose another --output")
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    foreign = [name for name in names if name not in _TEXTS and not _PICTURES.fullmatch(name)]
+    foreign = [name for name in names if not is_part(name)]
     if foreign:
         raise UserError(
             f"{folder} holds {foreign[0]}, which is no part of a comparison; "
             "choose another --output"
         )
     return folder
+
+
+def write_files(
+    folder: Path,
+    files: Iterable[tuple[str, bytes]],
+    is_part: Callable[[str], bool] = is_part,
+) -> None:
+    """Write the files of a comparison, each whole or not at all; what an earlier one left goes.
+
+    Args:
+        folder: where; made if it is not there.
+        files: name and content of each.
+        is_part: as in `output_folder`, whose errors are raised, as is what the disk refuses.
+    """
+    output_folder(folder, is_part)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    written = set()
+    for name, content in files:
+        write_atomically(folder / name, partial(_write, content))
+        written.add(name)
+    # Pictures of an earlier comparison would be taken for part of this one.
+    for path in folder.iterdir():
+        if path.name not in written and is_part(path.name):
+            path.unlink()
 
 
 def terminal_tables(comparison: Comparison) -> Iterator[Table | Text]:
@@ -202,17 +236,11 @@ def _default_folder() -> Path:
     raise AssertionError("itertools.count ended")
 
 
-def _remove_old(folder: Path, written: set[str]) -> None:
-    """Pictures of an earlier comparison with other families would be taken for part of this one."""
-    for path in folder.iterdir():
-        if path.name not in written and _PICTURES.fullmatch(path.name):
-            path.unlink()
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
 
 
-def _write(path: Path, content: bytes) -> None:
-    write_atomically(path, lambda file: file.write(content))
-
-
-def _tell(on_step: Callable[[str], None] | None, text: str) -> None:
+def tell(on_step: Callable[[str], None] | None, text: str) -> None:
+    """Say what is going on to whoever wants to know."""
     if on_step:
         on_step(text)

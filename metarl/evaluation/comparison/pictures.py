@@ -1,16 +1,12 @@
 """Pictures of a comparison, drawn without pyplot: no global state, no display."""
 
-import io
 import itertools
 import math
-import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator, NullLocator
 
@@ -19,30 +15,31 @@ from metarl.evaluation.comparison.compared import Comparison, FamilyComparison
 from metarl.evaluation.comparison.learners import LearnerResult
 from metarl.evaluation.comparison.tables import number
 from metarl.evaluation.comparison_statistics import Estimate, performance_profile
-from metarl.evaluation.plots import COLOURS, MARKERS, read_metrics
+from metarl.evaluation.figures import (
+    LINES,
+    PALETTE,
+    legend_beside,
+    name_axes,
+    new_figure,
+    wrapped,
+)
+from metarl.evaluation.plots import MARKERS, read_metrics
 
 Style = Mapping[str, Any]
 """Colour, line style and marker of one learner."""
 
 _FIXED = {"oracle": "#000000", "random": "0.55"}
-# After Okabe & Ito, Paul Tol's "muted" for those who do not fit.
-_MORE = ("#882255", "#332288", "#999933", "#44AA99", "#AA4499")
-_PALETTE = (*(colour for colour in COLOURS if colour != _FIXED["oracle"]), *_MORE)
-_LINES = ("-", "--", ":", "-.")
 _THRESHOLDS = 201
 _FAR = 10
 """Budgets with a larger ratio than this need a logarithmic axis."""
-_WRAP = 26
 _TRAINING = ("train/return_post", "train/return_pre")
-# No date and no random ids: the same runs give the same files, byte for byte.
-_SVG: Any = {"svg.hashsalt": "metarl", "svg.fonttype": "path"}
 
 
 def learner_styles(comparison: Comparison) -> dict[str, Style]:
     """A look for every label, the same in all pictures: black oracle, grey random baseline."""
     learners = [each for family in comparison.families for each in family.learners]
     roles = {each.label: each.role for each in sorted(learners, key=lambda each: each.label)}
-    styles, looks = {}, itertools.product(_LINES, _PALETTE)
+    styles, looks = {}, itertools.product(LINES, PALETTE)
     for index, (label, role) in enumerate(roles.items()):
         line, colour = ("-", _FIXED[role]) if role in _FIXED else next(looks)
         marker = MARKERS[index % len(MARKERS)]
@@ -63,18 +60,9 @@ def pictures(
     }
 
 
-def encode(figure: Figure, kind: str) -> bytes:
-    """The figure as a PNG or SVG file."""
-    file = io.BytesIO()
-    with matplotlib.rc_context(_SVG):
-        metadata = {"Date": None} if kind == "svg" else {}
-        figure.savefig(file, format=kind, metadata=metadata)
-    return file.getvalue()
-
-
 def curves(family: FamilyComparison, styles: Mapping[str, Style]) -> Figure:
     """Interquartile mean with its 95 % band over adaptation steps and over environment steps."""
-    figure, (left, right) = _figure(1, 2, _legend_height(family, 4.8), sharey=True)
+    figure, (left, right) = new_figure(1, 2, _legend_height(family, 4.8), sharey=True)
     for learner in family.learners:
         style = styles[learner.label]
         label = _shown(learner, family)
@@ -85,16 +73,16 @@ def curves(family: FamilyComparison, styles: Mapping[str, Style]) -> Figure:
     below = _far_below(family)
     if below:
         left.set_ylim(bottom=_floor(family, below))
-    _name_axes(left, "adaptation steps", "return (interquartile mean)")
-    _name_axes(right, "environment steps per task", "")
-    _legend(figure, left)
+    name_axes(left, "adaptation steps", "return (interquartile mean)")
+    name_axes(right, "environment steps per task", "")
+    legend_beside(figure, left)
     return figure
 
 
 def final(family: FamilyComparison, styles: Mapping[str, Style]) -> Figure:
     """Interquartile mean and worst fifth after the last step, a row for each learner."""
     height = 1.3 + 0.36 * len(family.learners)
-    figure, panels = _figure(1, 2, height, sharey=True)
+    figure, panels = new_figure(1, 2, height, sharey=True)
     named: list[tuple[str, Callable[[LearnerResult], Estimate]]] = [
         ("IQM after the last step", lambda learner: learner.final),
         ("worst 20 % of tasks, mean", lambda learner: learner.worst),
@@ -106,7 +94,7 @@ def final(family: FamilyComparison, styles: Mapping[str, Style]) -> Figure:
                 [found.low, found.high], [row, row], color=style["color"], linewidth=5, alpha=0.35
             )
             axes.plot(found.value, row, style["marker"], color=style["color"], markersize=6)
-        _name_axes(axes, title, "")
+        name_axes(axes, title, "")
     below = _far_below(family)
     if below:
         row = family.learners.index(below)
@@ -114,7 +102,7 @@ def final(family: FamilyComparison, styles: Mapping[str, Style]) -> Figure:
             floor = _floor(family, below, lambda learner, value=value: value(learner).low)
             axes.set_xlim(left=floor)
             axes.text(floor, row, f" ← {number(value(below).value)}", va="center", fontsize=9)
-    labels = [_wrapped(learner.label, 40) for learner in family.learners]
+    labels = [wrapped(learner.label, 40) for learner in family.learners]
     panels[0].set_yticks(range(len(labels)), labels)
     panels[0].set_ylim(len(labels) - 0.5, -0.5)  # the best on top
     return figure
@@ -127,7 +115,7 @@ def profile(family: FamilyComparison, styles: Mapping[str, Style]) -> Figure:
     high = max(float(each.max()) for each in scores.values())
     margin = 0.02 * (high - low or 1.0)
     thresholds = np.linspace(low - margin, high + margin, _THRESHOLDS)
-    figure, (axes,) = _figure(1, 1, _legend_height(family, 4.4), width=7.5)
+    figure, (axes,) = new_figure(1, 1, _legend_height(family, 4.4), width=7.5)
     for learner in family.learners:
         style = styles[learner.label]
         line, bottom, top = performance_profile(
@@ -139,8 +127,8 @@ def profile(family: FamilyComparison, styles: Mapping[str, Style]) -> Figure:
     if below:
         axes.set_xlim(left=_floor(family, below, lambda each: each.returns[:, :, -1].min()))
     axes.set_ylim(-0.02, 1.02)
-    _name_axes(axes, "return τ after the last step", "fraction of runs and tasks above τ")
-    _legend(figure, axes)
+    name_axes(axes, "return τ after the last step", "fraction of runs and tasks above τ")
+    legend_beside(figure, axes)
     return figure
 
 
@@ -151,14 +139,14 @@ def improvement(family: FamilyComparison) -> Figure | None:
     labels = [each.label for each in family.learners]
     count = len(labels)
     side = max(2.6, 0.43 * count)
-    figure, panels = _figure(1, 2, side + 2.2, width=2 * side + 2.8, sharey=True)
+    figure, panels = new_figure(1, 2, side + 2.2, width=2 * side + 2.8, sharey=True)
     titles = ("after the last adaptation step", "at equal environment steps per task")
     images = [_draw_matrix(panels[0], *_matrix(family, True))]
     images += [_draw_matrix(panels[1], *_matrix(family, False))]
     for axes, title in zip(panels, titles, strict=True):
         axes.set_title(title, fontsize=10)
-        axes.set_xticks(range(count), [_wrapped(label) for label in labels], rotation=90)
-        axes.set_yticks(range(count), [_wrapped(label) for label in labels])
+        axes.set_xticks(range(count), [wrapped(label) for label in labels], rotation=90)
+        axes.set_yticks(range(count), [wrapped(label) for label in labels])
         axes.tick_params(labelsize=8, length=0)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
@@ -170,7 +158,7 @@ def improvement(family: FamilyComparison) -> Figure | None:
 
 def training(family: FamilyComparison, styles: Mapping[str, Style]) -> Figure | None:
     """Training return against environment steps: each seed thin, their mean thick."""
-    figure, (axes,) = _figure(1, 1, _legend_height(family, 4.4), width=7.5)
+    figure, (axes,) = new_figure(1, 1, _legend_height(family, 4.4), width=7.5)
     drawn = 0
     for learner in family.learners:
         lines = list(_training_lines(learner))
@@ -184,27 +172,13 @@ def training(family: FamilyComparison, styles: Mapping[str, Style]) -> Figure | 
         shared = max(each[0][0] for each in lines), min(each[0][-1] for each in lines)
         grid = np.linspace(*shared, 200) if shared[0] < shared[1] else np.array(shared[:1])
         mean = np.mean([np.interp(grid, *line) for line in lines], axis=0)
-        axes.plot(grid, mean, label=_wrapped(learner.label), **style)
+        axes.plot(grid, mean, label=wrapped(learner.label), **style)
     if not drawn:
         return None
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
-    _name_axes(axes, "environment steps of the training", "return after adaptation, training tasks")
-    _legend(figure, axes)
+    name_axes(axes, "environment steps of the training", "return after adaptation, training tasks")
+    legend_beside(figure, axes)
     return figure
-
-
-def _figure(
-    rows: int, columns: int, height: float, width: float = 11.0, sharey: bool = False
-) -> tuple[Figure, Sequence[Axes]]:
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, columns, sharey=sharey, squeeze=False).ravel().tolist()
-    for axes in panels:
-        axes.grid(color="0.9", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.spines[["right", "top"]].set_visible(False)
-        axes.ticklabel_format(axis="both", useOffset=False)
-    return figure, panels
 
 
 def _draw_curve(
@@ -263,13 +237,8 @@ def _floor(
 def _shown(learner: LearnerResult, family: FamilyComparison) -> str:
     """The label in a legend; it says where to look for a learner that is out of the picture."""
     if learner is _far_below(family):
-        return _wrapped(f"{learner.label} (at {number(learner.final.value)}, out of the picture)")
-    return _wrapped(learner.label)
-
-
-def _name_axes(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+        return wrapped(f"{learner.label} (at {number(learner.final.value)}, out of the picture)")
+    return wrapped(learner.label)
 
 
 def _legend_height(family: FamilyComparison, height: float) -> float:
@@ -278,17 +247,8 @@ def _legend_height(family: FamilyComparison, height: float) -> float:
     return max(height, 0.6 + 0.21 * lines)
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)
-
-
 def _without_marker(style: Style) -> dict[str, Any]:
     return {"color": style["color"], "linestyle": style["linestyle"]}
-
-
-def _wrapped(label: str, width: int = _WRAP) -> str:
-    return "\n".join(textwrap.wrap(label, width, break_long_words=True)) or label
 
 
 def _matrix(family: FamilyComparison, last: bool) -> tuple[np.ndarray, np.ndarray]:

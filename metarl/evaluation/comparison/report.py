@@ -1,17 +1,16 @@
 """One HTML file that holds a whole comparison: no script, no style sheet, no picture elsewhere."""
 
-import base64
 import inspect
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-import metarl
 from metarl.config import to_yaml
 from metarl.errors import UserError
+from metarl.evaluation import html
 from metarl.evaluation.comparison.compared import Comparison, FamilyComparison
 from metarl.evaluation.comparison.learners import LearnerResult, differing_settings
 from metarl.evaluation.comparison.runs import EvaluatedRun
@@ -38,29 +37,6 @@ CAPTIONS = {
     "training": "Training: return after adaptation on training tasks over environment steps; "
     "each seed thin, their mean thick.",
 }
-
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 0 auto;
-  padding: 1rem; max-width: 84rem; overflow-wrap: break-word; }
-p, li { max-width: 60rem; }
-h1, h2, h3 { line-height: 1.25; }
-h2 { border-top: 2px solid #ccc; padding-top: 1rem; margin-top: 2.5rem; }
-figure { margin: 1.5rem 0; }
-figure img { max-width: 100%; height: auto; display: block; margin: 0 auto; }
-figcaption, .small { font-size: 0.875rem; color: #444; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 0.875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.25rem 0.5rem; border-bottom: 1px solid #ddd; text-align: right;
-  white-space: nowrap; vertical-align: top; }
-thead th { border-bottom: 2px solid #888; white-space: normal; vertical-align: bottom; }
-th:first-child, td:first-child, .text td, .text th { text-align: left; }
-.text td { white-space: normal; }
-pre { background: #f5f5f5; padding: 0.75rem; overflow-x: auto; font-size: 0.8rem; }
-.warning { background: #fdecea; border-left: 0.4rem solid #c62828; padding: 0.5rem 1rem;
-  margin: 0.75rem 0; }
-details { margin: 0.75rem 0; }
-summary { cursor: pointer; font-weight: 600; }
-"""
 
 METHODS = f"""
 <h2 id="methods">How the numbers were made</h2>
@@ -98,23 +74,14 @@ def report_html(comparison: Comparison, pictures: Mapping[tuple[str, str], bytes
     """
     title = f"metarl comparison, {comparison.split} tasks"
     sections = [_family(family, pictures) for family in comparison.families]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # An empty icon, or a browser asks for one.
-        f'<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{escape(title)}</h1>\n{_overview(comparison)}{''.join(sections)}{METHODS}"
-        f'<p class="small">Written by metarl {escape(metarl.__version__)}.</p>\n'
-        "</body>\n</html>\n"
-    )
+    return html.page(title, f"{_overview(comparison)}{''.join(sections)}{METHODS}")
 
 
 def _overview(comparison: Comparison) -> str:
     families = comparison.families
     runs = sum(len(family.runs) for family in families)
-    parts = [f"<p>{runs} runs, {_count(len(families), 'family', 'families')}.</p>\n"]
-    parts.append(_warnings([text for family in families for text in _named(family, families)]))
+    parts = [f"<p>{runs} runs, {html.count(len(families), 'family', 'families')}.</p>\n"]
+    parts.append(html.warnings([text for family in families for text in _named(family, families)]))
     if len(families) > 1:
         links = "".join(
             f'<li><a href="#{family.slug}">{escape(family.name)}</a>: best '
@@ -135,12 +102,12 @@ def _family(family: FamilyComparison, pictures: Mapping[tuple[str, str], bytes])
     first = family.runs[0]
     protocol = (
         f"{len(first.curve.returns)} tasks × {first.protocol['episodes per task']} episodes of "
-        f"{first.protocol['horizon']} time steps, {_count(len(family.runs), 'run', 'runs')}"
+        f"{first.protocol['horizon']} time steps, {html.count(len(family.runs), 'run', 'runs')}"
     )
     parts = [
         f'<h2 id="{family.slug}">{escape(family.name)}</h2>\n<p>{escape(protocol)}.</p>\n',
-        _table(HEADINGS, [cells(learner) for learner in family.learners]),
-        _list(family.remarks),
+        html.table(HEADINGS, [cells(learner) for learner in family.learners]),
+        html.bullets(family.remarks),
         _order(family),
         *(_figure(name, family, pictures.get((family.name, name))) for name in CAPTIONS),
         _improvements(family),
@@ -166,8 +133,10 @@ def _order(family: FamilyComparison) -> str:
         )
         for check in sorted(family.order, key=lambda check: check.difference.value)
     ]
-    table = _table(("expected", "roles", "difference of IQM [95 %]", "verdict"), records, "text")
-    return summary + _details("All pairs of the expected order", table)
+    table = html.table(
+        ("expected", "roles", "difference of IQM [95 %]", "verdict"), records, "text"
+    )
+    return summary + html.details("All pairs of the expected order", table)
 
 
 def _improvements(family: FamilyComparison) -> str:
@@ -190,7 +159,9 @@ def _improvements(family: FamilyComparison) -> str:
         "at equal environment steps [95 %]",
         "which are",
     )
-    return _details("Probabilities of improvement with intervals", _table(headings, records))
+    return html.details(
+        "Probabilities of improvement with intervals", html.table(headings, records)
+    )
 
 
 def _differences(family: FamilyComparison) -> str:
@@ -199,8 +170,8 @@ def _differences(family: FamilyComparison) -> str:
     for algorithm, settings in tables.items():
         labels = [each.label for each in family.learners if each.algorithm == algorithm]
         records = [(key, *values) for key, values in settings.items()]
-        parts.append(_table(("setting", *labels), records))
-    return _details("Settings in which learners of one name differ", "".join(parts))
+        parts.append(html.table(("setting", *labels), records))
+    return html.details("Settings in which learners of one name differ", "".join(parts))
 
 
 def _task_definition(family: FamilyComparison) -> str:
@@ -211,14 +182,14 @@ def _task_definition(family: FamilyComparison) -> str:
     try:
         made = make(run.config.tasks.family, **run.config.tasks.options)
     except (UserError, ImportError) as error:
-        return _details(
+        return html.details(
             "Task definition", known + f"<p>Its definition is not here: {escape(str(error))}</p>\n"
         )
     contract = inspect.cleandoc(type(made).__doc__ or "")
     records = [(name, *texts) for name, texts in _ranges(made).items()]
     headings = ("task parameter", "training", "validation", "test", "ood")
-    content = f"{known}{_table(headings, records)}<pre>{escape(contract)}</pre>\n"
-    return _details("Task definition", content)
+    content = f"{known}{html.table(headings, records)}<pre>{escape(contract)}</pre>\n"
+    return html.details("Task definition", content)
 
 
 def _ranges(family: TaskDistribution) -> dict[str, list[str]]:
@@ -241,12 +212,12 @@ def _per_task(family: FamilyComparison) -> str:
         for task in range(learners[0].returns.shape[1]):
             values = [each.returns[:, task] for each in learners]
             texts = [f"{number(v[:, 0].mean())} → {number(v[:, -1].mean())}" for v in values]
-            shown = json.dumps(_rounded(parameters(details, task)))
+            shown = json.dumps(html.rounded(parameters(details, task)))
             records.append((str(task), shown, *texts))
         headings = ("task", "parameters", *(each.label for each in learners))
-        parts.append(_table(headings, records))
+        parts.append(html.table(headings, records))
     note = "<p>Return before and after all adaptation steps, mean over seeds.</p>\n"
-    return _details("Every task", note + "".join(parts))
+    return html.details("Every task", note + "".join(parts))
 
 
 def _same_tasks(family: FamilyComparison) -> list[list[LearnerResult]]:
@@ -270,8 +241,8 @@ def _commands(family: FamilyComparison) -> str:
         lines = [line for run in learner.runs for line in _run_commands(run, name)]
         text = to_yaml(learner.runs[0].config)
         inner = f"<pre>{escape(chr(10).join(lines))}</pre>\n<pre>{escape(text)}</pre>\n"
-        parts.append(_details(learner.label, inner))
-    return _details("Commands and configurations", "".join(parts))
+        parts.append(html.details(learner.label, inner))
+    return html.details("Commands and configurations", "".join(parts))
 
 
 def _run_commands(run: EvaluatedRun, name: str) -> list[str]:
@@ -307,59 +278,8 @@ def _versions(family: FamilyComparison) -> str:
         for run in learner.runs
     ]
     headings = ("run", "learner", "seed", "iterations", "environment steps", *names)
-    return _details("Runs and versions", _table(headings, records, "text"))
+    return html.details("Runs and versions", html.table(headings, records, "text"))
 
 
 def _figure(name: str, family: FamilyComparison, svg: bytes | None) -> str:
-    if svg is None:
-        return ""
-    data = base64.b64encode(svg).decode()
-    alt = escape(f"{family.name}. {CAPTIONS[name]}")
-    return (
-        f'<figure><img alt="{alt}" src="data:image/svg+xml;base64,{data}">\n'
-        f"<figcaption>{escape(CAPTIONS[name])}</figcaption></figure>\n"
-    )
-
-
-def _table(headings: Sequence[str], records: Iterable[Sequence[str]], kind: str = "") -> str:
-    """A table that scrolls by itself where the screen is narrow."""
-    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in headings)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in record) + "</tr>\n"
-        for record in records
-    )
-    attribute = f' class="{kind}"' if kind else ""
-    return (
-        f'<div class="scroll"><table{attribute}>\n<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{body}</tbody>\n</table></div>\n"
-    )
-
-
-def _details(summary: str, content: str) -> str:
-    if not content:
-        return ""
-    return f"<details><summary>{escape(summary)}</summary>\n{content}</details>\n"
-
-
-def _list(texts: Sequence[str]) -> str:
-    items = "".join(f"<li>{escape(text)}</li>\n" for text in texts)
-    return f"<ul>\n{items}</ul>\n" if items else ""
-
-
-def _warnings(texts: Sequence[str]) -> str:
-    if not texts:
-        return ""
-    title = f"<b>{_count(len(texts), 'warning', 'warnings')}</b>"
-    return f'<div class="warning" role="alert">{title}\n{_list(texts)}</div>\n'
-
-
-def _count(count: int, one: str, several: str) -> str:
-    return f"{count} {one if count == 1 else several}"
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _rounded(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_rounded(each) for each in value]
-    return round(value, 4) if isinstance(value, float) else value
+    return html.picture(svg, CAPTIONS[name], family.name) if svg else ""

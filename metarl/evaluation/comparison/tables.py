@@ -37,7 +37,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 def table_csv(comparison: Comparison) -> str:
     """`rows` as CSV; empty cells for None."""
-    return _csv(rows(comparison))
+    return csv_text(rows(comparison))
 
 
 def improvement_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -58,12 +58,12 @@ def improvement_rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 def improvements_csv(comparison: Comparison) -> str:
     """`improvement_rows` as CSV."""
-    return _csv(improvement_rows(comparison))
+    return csv_text(improvement_rows(comparison))
 
 
 def per_task_csv(comparison: Comparison) -> str:
     """One row per family, learner, seed, task and adaptation step."""
-    return _csv(
+    return csv_text(
         {
             "family": family.name,
             "learner": learner.label,
@@ -88,8 +88,8 @@ def table_markdown(comparison: Comparison) -> str:
     for family in comparison.families:
         lines += [f"## {family.name}", ""]
         lines += [f"**Warning: {warning}**\n" for warning in family.warnings]
-        lines += [_line(HEADINGS), _line(["---"] + ["---:"] * (len(HEADINGS) - 1))]
-        lines += [_line(cells(learner)) for learner in family.learners]
+        lines += [markdown_line(HEADINGS), markdown_line(["---"] + ["---:"] * (len(HEADINGS) - 1))]
+        lines += [markdown_line(cells(learner)) for learner in family.learners]
         lines += ["", *(f"- {text}" for text in (*family.remarks, order_summary(family))), ""]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -173,7 +173,8 @@ def _estimate(name: str, found: Estimate | None) -> dict[str, float | None]:
     return dict(zip(names, values, strict=True))
 
 
-def _csv(records: Iterable[dict[str, Any]]) -> str:
+def csv_text(records: Iterable[dict[str, Any]]) -> str:
+    """Records of the same keys as CSV with a header; empty cells for None."""
     text, writer = io.StringIO(), None
     for record in records:
         if writer is None:
@@ -183,5 +184,6 @@ def _csv(records: Iterable[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _line(texts: Sequence[str]) -> str:
+def markdown_line(texts: Sequence[str]) -> str:
+    """One line of a table."""
     return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
