@@ -304,6 +304,7 @@ def _evaluate(options: argparse.Namespace, dotted: list[str]) -> int:
     from rich.console import Console
 
     from metarl.config import parse_overrides
+    from metarl.continual.config import is_continual
     from metarl.evaluation.curves import table
     from metarl.evaluation.run import evaluate_run
 
@@ -312,6 +313,8 @@ def _evaluate(options: argparse.Namespace, dotted: list[str]) -> int:
     names = ("split", "steps", "tasks", "episodes", "seed")
     _add_shorthands(overrides, options, "evaluation", names)
     console = Console(stderr=True)
+    if is_continual(options.folder):
+        return _evaluate_continual(options.folder, overrides, console)
     with console.status("adapting to held-out tasks") as status:
         curve, picture = evaluate_run(
             options.folder,
@@ -320,6 +323,24 @@ def _evaluate(options: argparse.Namespace, dotted: list[str]) -> int:
         )
     Console().print(table(curve))
     print(picture)
+    return 0
+
+
+def _evaluate_continual(folder: str, overrides: dict[str, object], console: Any) -> int:
+    from rich.console import Console
+
+    from metarl.continual.evaluate import evaluate_continual, table
+    from metarl.continual.summary import summarize
+
+    if overrides:
+        raise UserError(
+            f"command line: {next(iter(overrides))} is for meta-RL runs; what a continual run "
+            "measures, it measures while it trains"
+        )
+    with console.status("drawing what the run has measured"):
+        record, path = evaluate_continual(folder)
+    Console().print(table(summarize([record])))
+    print(path)
     return 0
 
 

@@ -1,7 +1,7 @@
 """Changed bodies and worlds for continual learning: the tasks of CSP, for any robot."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,9 +11,6 @@ from metarl.errors import UserError, nearest
 from metarl.simulation import MujocoFamily
 from metarl.simulation.mujoco import NominalModel
 from metarl.tasks import ElementwiseChoice, LogUniform, Parameter, Tasks, Uniform
-
-Changes = Mapping[str, float | list[float]]
-"""Task parameters that differ from the nominal robot's; one number stands for all elements."""
 
 
 def dynamics_parameters(
@@ -52,21 +49,16 @@ class DynamicsFamily(MujocoFamily):
     torso: ClassVar[str] = "torso"
     feet: ClassVar[tuple[str, ...]]
     """Capsules whose radius, and whose body's mass and inertia, `foot_size` multiplies."""
-    named_tasks: ClassVar[Mapping[str, Changes]]
-    """Tasks with names, for task sequences; `named_task` gives them."""
     visible_parameters = ("observation_mask",)
 
-    def named_task(self, name: str) -> Tasks:
-        """One of `named_tasks` as a batch of one; UserError for an unknown name."""
-        if name not in self.named_tasks:
-            hint = nearest(name, self.named_tasks)
-            raise UserError(f"{self.name} has no task named {name!r}; {hint}")
-        changes = self.named_tasks[name]
-        values = {
-            key: np.broadcast_to(np.asarray(changes.get(key, 1.0)), (1, *parameter.shape))
-            for key, parameter in self.parameters.items()
-        }
-        return Tasks(values)
+    def task(self, values: Mapping[str, Any]) -> Tasks:
+        """One task, a batch of one: the nominal robot's, but for these parameters."""
+        unknown = [name for name in values if name not in self.parameters]
+        if unknown:
+            hint = nearest(unknown[0], self.parameters)
+            raise UserError(f"{self.name} has no task parameter {unknown[0]!r}; {hint}")
+        full = {name: _whole(values.get(name, 1.0), p.shape) for name, p in self.parameters.items()}
+        return super().task(full)
 
     def physics(self, nominal: NominalModel, tasks: Tasks) -> Mapping[str, Tensor]:
         names = ("opt.gravity", "geom_friction", "body_mass", "body_inertia")
@@ -93,3 +85,8 @@ class DynamicsFamily(MujocoFamily):
 def masked(observation: Tensor, tasks: Tasks) -> Tensor:
     """The observation `[n, O]` with masked numbers at zero, whatever they were."""
     return torch.where(tasks["observation_mask"] > 0, observation, 0.0)
+
+
+def _whole(value: Any, shape: tuple[int, ...]) -> Any:
+    """One number stands for all elements."""
+    return np.broadcast_to(value, shape) if np.ndim(value) == 0 else value

@@ -70,7 +70,7 @@ class ActorCritic:
         sizes = policy.network.sizes
         self.policy = policy
         self.config = config
-        self.value = ValueFunction(sizes[0], sizes[1:-1], policy.network.activation)
+        self.value = ValueFunction(policy.input_size, sizes[1:-1], policy.network.activation)
 
     def initial_parameters(self, generator: np.random.Generator) -> Parameters:
         """Shared initial parameters of both, `value.*` the value network's."""
@@ -281,6 +281,21 @@ class StackedPPO:
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
+
+    def replace(self, parameters: Parameters, rows: slice) -> None:
+        """Give some learners, whole chunks of them, other parameters `[k, ...]`."""
+        with torch.no_grad():
+            for chunk, leaves in zip(self._chunks, self._leaves, strict=True):
+                if rows.start <= chunk.start < rows.stop:
+                    inside = slice(chunk.start - rows.start, chunk.stop - rows.start)
+                    for name, value in leaves.items():
+                        value.copy_(parameters[name][inside])
+
+    def reset_optimizers(self, rows: slice) -> None:
+        """Let the optimisers of some learners, whole chunks of them, forget their moments."""
+        for number, chunk in enumerate(self._chunks):
+            if rows.start <= chunk.start < rows.stop:
+                self._optimizers[number] = make_optimizer(self._leaves[number], self.config)
 
     def update(
         self,

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from metarl.algorithms.ppo import PPOConfig
-from metarl.config import PlaceConfig, PolicyConfig
+from metarl.config import PlaceConfig, PolicyConfig, read_yaml
+from metarl.errors import nearest
 from metarl.validation import require, require_at_least
 
 
@@ -74,6 +76,17 @@ class ContinualPPOConfig:
     ppo: PPOConfig = field(default_factory=PPOConfig)
     """The PPO update of an iteration."""
 
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "seeds")
+        require_at_least(0, self, "importance_floor", "si_damping")
+        require(len(self.methods) > 0, "methods", "must name at least one method")
+        for key in ("online_decay", "packnet_retraining"):
+            value = getattr(self, key)
+            require(0 <= value <= 1, key, f"must lie in [0, 1], got {value}")
+        require(self.initial_run != "", "initial_run", "must name a run folder, or be null")
+        for name, strengths in self.methods.items():
+            _check_method(name, strengths)
+
 
 @dataclass(frozen=True)
 class ContinualEvaluationConfig:
@@ -111,3 +124,28 @@ class ContinualConfig:
     def algorithms(cls) -> Mapping[str, type]:
         """The settings dataclass of the continual learners."""
         return {"continual_ppo": ContinualPPOConfig}
+
+
+def is_continual(folder: str | Path) -> bool:
+    """Whether a run folder is one of a continual run; UserError for one that is none or damaged."""
+    from metarl.training.run_folder import RunFolder
+
+    mapping = read_yaml(RunFolder.open(folder).config_file)
+    return isinstance(mapping, Mapping) and "sequence" in mapping
+
+
+def _check_method(name: str, strengths: tuple[float, ...]) -> None:
+    # Late: the methods stand above this module.
+    from metarl.continual.methods import METHODS
+
+    key = f"methods.{name}"
+    require(name in METHODS, key, f"is an unknown method; {nearest(name, METHODS)}")
+    if METHODS[name].has_strength:
+        message = "needs a list of strengths (lambda), such as [0.1, 1.0]"
+        require(len(strengths) > 0, key, message)
+    else:
+        require(len(strengths) == 0, key, "has no strength; give it an empty list, []")
+    require(len(set(strengths)) == len(strengths), key, "names a strength twice; keep one")
+    for index, strength in enumerate(strengths):
+        message = f"must be at least 0, got {strength}"
+        require(strength >= 0, f"{key}[{index}]", message)

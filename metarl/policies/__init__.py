@@ -4,6 +4,7 @@ from metarl.policies.conditioned import ConditionedPolicy
 from metarl.policies.context import ContextPolicy
 from metarl.policies.distributions import Categorical, Gaussian
 from metarl.policies.mlp import MLP, Parameters, stack
+from metarl.policies.multi_head import MultiHeadPolicy
 from metarl.policies.policy import (
     CategoricalPolicy,
     GaussianPolicy,
@@ -23,6 +24,7 @@ __all__ = [
     "GaussianPolicy",
     "MemoryActor",
     "MemoryPolicy",
+    "MultiHeadPolicy",
     "Parameters",
     "Policy",
     "make_policy",

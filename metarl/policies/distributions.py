@@ -36,6 +36,10 @@ class Distribution(Protocol):
         """
         ...
 
+    def sample(self, noise: Tensor) -> Tensor:
+        """Actions `[..., B, A]` of the noise that the policy's `draw_noise` gives."""
+        ...
+
     def detach(self) -> Self:
         """The same distributions, cut from the graph."""
         ...
@@ -70,6 +74,9 @@ class Gaussian(NamedTuple):
         total = weights.sum(dim=-1)[..., None, None]
         return Gaussian(mean, 2.0 * total * tangent.log_std)
 
+    def sample(self, noise: Tensor) -> Tensor:
+        return torch.addcmul(self.mean, self.log_std.exp(), noise)
+
     def detach(self) -> "Gaussian":
         return Gaussian(self.mean.detach(), self.log_std.detach())
 
@@ -98,6 +105,11 @@ class Categorical(NamedTuple):
         expectation = (probabilities * tangent.logits).sum(dim=-1, keepdim=True)
         product = probabilities * (tangent.logits - expectation)
         return Categorical(product * weights.unsqueeze(-1))
+
+    def sample(self, noise: Tensor) -> Tensor:
+        # Inverse of the cumulative distribution: how many classes end at or below u.
+        edges = self.logits.softmax(dim=-1).cumsum(dim=-1)[..., :-1]
+        return (noise >= edges).sum(dim=-1, keepdim=True)
 
     def detach(self) -> "Categorical":
         return Categorical(self.logits.detach())

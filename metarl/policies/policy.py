@@ -26,6 +26,11 @@ class Policy(ABC):
     action_size: int
     """Numbers that describe one action, A."""
 
+    @property
+    def input_size(self) -> int:
+        """Numbers that `distribution` wants at every time step: O, and what else it is told."""
+        return self.network.sizes[0]
+
     @abstractmethod
     def initial_parameters(self, generator: np.random.Generator) -> Parameters:
         """Shared (not stacked) initial parameters."""
@@ -133,10 +138,7 @@ class CategoricalPolicy(Policy):
 
     def actor(self, parameters: Mapping[str, Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
         def act(observations: Tensor, noise: Tensor) -> Tensor:
-            # Inverse of the cumulative distribution: how many classes end at or below u.
-            logits = self.distribution(parameters, observations).logits
-            edges = logits.softmax(dim=-1).cumsum(dim=-1)[..., :-1]
-            return (noise >= edges).sum(dim=-1, keepdim=True)
+            return self.distribution(parameters, observations).sample(noise)
 
         return act
 

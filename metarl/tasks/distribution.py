@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from metarl.errors import UserError
+from metarl.errors import UserError, nearest
 from metarl.tasks.parameters import Parameter
 from metarl.tasks.streams import stream
 from metarl.tasks.tasks import Tasks
@@ -39,6 +39,8 @@ class TaskDistribution(ABC):
     """Parameters that the observation may show, as a broken sensor does; all others are hidden."""
     robot: ClassVar[str] = ""
     """The robot or world, by which families are grouped; by default the family's module."""
+    named_tasks: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Tasks with names, for task sequences: what `task` makes tasks of."""
     horizon: int = 200
     """Time steps of an episode, T."""
     observation_space: gymnasium.spaces.Space
@@ -65,6 +67,24 @@ class TaskDistribution(ABC):
             )
         parameters = {**self.parameters, **getattr(self, f"{name}_parameters")}
         return self._enumerate(parameters) or self._draw_list(name, parameters)
+
+    def task(self, values: Mapping[str, Any]) -> Tasks:
+        """One task, a batch of one, from the values of its parameters; UserError for wrong ones."""
+        try:
+            tasks = Tasks.stack([values])
+        except (ValueError, TypeError) as error:
+            raise UserError(f"this is no task of {self.name}: {error}") from error
+        self.validate(tasks)
+        return self.as_drawn(tasks)
+
+    def named_task(self, name: str) -> Tasks:
+        """One of `named_tasks` as a batch of one; UserError for an unknown name."""
+        if name not in self.named_tasks:
+            hint = (
+                nearest(name, self.named_tasks) if self.named_tasks else "its tasks have no names"
+            )
+            raise UserError(f"{self.name} has no task named {name!r}; {hint}")
+        return self.task(self.named_tasks[name])
 
     def is_finite(self) -> bool:
         """Whether training draws from finitely many tasks, so that splits cannot be disjoint."""

@@ -9,15 +9,16 @@ from typing import Any
 import torch
 
 from metarl.algorithms import Learner, Metrics, make_learner
-from metarl.config import Config, TasksConfig
+from metarl.config import Config
 from metarl.errors import UserError
 from metarl.evaluation.evaluate import evaluate
 from metarl.policies import Policy, make_policy, stack
 from metarl.sampling import ActionBoundary, ObservationNormalizer, Sampler
 from metarl.simulation.cpus import usable_cpus
 from metarl.simulation.engine import SimulatedFamily
-from metarl.tasks import make, stream
+from metarl.tasks import stream
 from metarl.training.devices import resolve_device
+from metarl.training.families import make_family
 from metarl.training.trainable import Trainable
 from metarl.workers import Workers
 
@@ -196,12 +197,3 @@ class Experiment(Trainable):
             "horizon": self.family.horizon,
             "task_lists": hashes,
         }
-
-
-def make_family(config: TasksConfig) -> SimulatedFamily:
-    """The family that a configuration names; UserError for an unknown one."""
-    family = make(config.family, **config.options)
-    if not isinstance(family, SimulatedFamily):
-        raise UserError(f"{config.family} has no engine; derive it from one's family")
-    family.horizon = config.horizon or family.horizon
-    return family

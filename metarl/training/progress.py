@@ -12,7 +12,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-_RETURNS = {"pre": "train/return_pre", "post": "train/return_post", "gain": "train/adaptation_gain"}
+_RETURNS = {
+    "return": "train/return",
+    "pre": "train/return_pre",
+    "post": "train/return_post",
+    "gain": "train/adaptation_gain",
+}
 _RECENT = 20  # iterations that the ETA averages over
 _SECONDS_BETWEEN_LINES = 5.0
 _ROWS_PER_GROUP = 5

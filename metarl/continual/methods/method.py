@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from metarl.algorithms.learner import copied
@@ -112,4 +113,10 @@ class Method(UpdateRule):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         for name, value in copied(state).items():
-            setattr(self, name, value)
+            setattr(self, name, _moved(value, self.strengths.device))
+
+
+def _moved(state: Any, device: torch.device) -> Any:
+    if isinstance(state, dict):
+        return {key: _moved(value, device) for key, value in state.items()}
+    return state.to(device) if isinstance(state, Tensor) else state
