@@ -43,6 +43,8 @@ Groups runs by family, learner and seed; below a folder it takes every run there
   metarl compare runs/PointNavigation-v0/{maml_trpo,promp}/* --output comparisons/navigation
   metarl compare RUN1 RUN2 --split ood --evaluate
 Runs whose family version, horizon, tasks, episodes or MuJoCo version differ are refused.
+Continual runs are compared among themselves, a section for each sequence: matrix of returns,
+performance over time, curves over lambda, forgetting and transfer; matrix.csv has every stage.
 The last line printed is the report."""
 
 CHECK_EPILOG = """\
@@ -170,7 +172,6 @@ def _add_compare(commands: Any) -> None:
     compare.add_argument(
         "--split",
         choices=("test", "validation", "ood"),
-        default="test",
         help="list of tasks; default: test",
     )
     compare.add_argument(
@@ -345,8 +346,7 @@ def _evaluate_continual(folder: str, overrides: dict[str, object], console: Any)
 
 
 def _compare(options: argparse.Namespace, dotted: list[str]) -> int:
-    from rich.console import Console
-
+    from metarl.continual.runs import are_continual
     from metarl.evaluation.compare import (
         as_json,
         load_comparison,
@@ -354,20 +354,60 @@ def _compare(options: argparse.Namespace, dotted: list[str]) -> int:
         terminal_tables,
         write_comparison,
     )
+    from metarl.evaluation.comparison.runs import find_runs
 
     _refuse(dotted, ())
+    if are_continual(find_runs(options.folders)):
+        return _compare_continual(options)
     folder = output_folder(options.output)
-    with Console(stderr=True).status("reading runs") as status:
+    split = options.split or "test"
+    with _status() as status:
         comparison = load_comparison(
-            options.folders, options.allow_mixed, options.split, options.evaluate, status.update
+            options.folders, options.allow_mixed, split, options.evaluate, status.update
         )
         report = write_comparison(comparison, folder, status.update)
-    if options.json:
-        print(json.dumps(as_json(comparison) | {"report": str(report)}, indent=1))
-        return 0
-    Console().print(*terminal_tables(comparison), sep="\n")
-    print(report)
+    _show(options, report, as_json(comparison), terminal_tables(comparison))
     return 0
+
+
+def _compare_continual(options: argparse.Namespace) -> int:
+    from metarl.continual.compare import (
+        as_json,
+        is_part,
+        load_comparison,
+        terminal_tables,
+        write_comparison,
+    )
+    from metarl.evaluation.compare import output_folder
+    from metarl.evaluation.comparison.runs import find_runs
+
+    if options.split is not None:
+        raise UserError("--split is of meta-RL runs; these are continual runs, so leave it out")
+    folder = output_folder(options.output, is_part)
+    with _status() as status:
+        comparison = load_comparison(
+            find_runs(options.folders), options.allow_mixed, options.evaluate, status.update
+        )
+        report = write_comparison(comparison, folder, status.update)
+    _show(options, report, as_json(comparison), terminal_tables(comparison))
+    return 0
+
+
+def _status() -> Any:
+    from rich.console import Console
+
+    return Console(stderr=True).status("reading runs")
+
+
+def _show(options: argparse.Namespace, report: Any, tables: dict[str, Any], shown: Any) -> None:
+    """A comparison as JSON, or for a terminal with the report's path last."""
+    from rich.console import Console
+
+    if options.json:
+        print(json.dumps(tables | {"report": str(report)}, indent=1))
+        return
+    Console().print(*shown, sep="\n")
+    print(report)
 
 
 def _check(options: argparse.Namespace, dotted: list[str]) -> int:
