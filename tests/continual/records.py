@@ -3,7 +3,9 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +34,6 @@ KEEPING = {
     "a_gem": (0.5, 0.0),
 }
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
-SWEPT = ("l2", "ewc", "mas", "si", "distillation", "online_ewc", "l2_accumulating")
 TEN = {
     "fine_tuning": (),
     "from_scratch": (),
@@ -44,10 +45,15 @@ TEN = {
 
 
 def make_config(
-    methods=None, tasks=FOUR, repetitions=1, seeds=5, iterations=40, held_out="normal", **algorithm
+    methods: Mapping[str, tuple[float, ...]] = TEN,
+    tasks: Sequence[str] = FOUR,
+    repetitions: int = 1,
+    seeds: int = 5,
+    iterations: int = 40,
+    held_out: str | None = "normal",
+    **algorithm: Any,
 ) -> ContinualConfig:
     """A configuration whose record `make_record` makes."""
-    methods = TEN if methods is None else methods
     return ContinualConfig(
         sequence=SequenceConfig(
             family="HalfCheetahDynamics-v0",
@@ -56,7 +62,7 @@ def make_config(
             repetitions=repetitions,
             iterations=iterations,
         ),
-        algorithm=ContinualPPOConfig(methods=methods, seeds=seeds, **algorithm),
+        algorithm=ContinualPPOConfig(methods=dict(methods), seeds=seeds, **algorithm),
         evaluation=ContinualEvaluationConfig(evaluate_every=10, adaptation_steps=5),
     )
 
