@@ -49,6 +49,11 @@ class TasksConfig:
     """Tasks in one meta-batch (K)."""
     episodes_per_task: int = 20
     """Episodes of each task before, and again after, every adaptation step (N)."""
+    stages: tuple[dict[str, object], ...] = ()
+    """A sequence of task distributions: for each stage the parameters that are drawn from another
+    range, e.g. [{velocity: [0, 1]}, {velocity: [2, 3]}]; an empty list: the family's throughout."""
+    iterations_per_stage: int | None = None
+    """Meta-iterations of each stage; training beyond the last one stays in it."""
 
     def __post_init__(self) -> None:
         require(self.family != "", "family", "must name a task family; see `metarl list`")
@@ -57,6 +62,12 @@ class TasksConfig:
             least = f"tasks_per_iteration = {self.tasks_per_iteration}"
             message = f"must be at least {least}, got {self.training_tasks}"
             require(self.training_tasks >= self.tasks_per_iteration, "training_tasks", message)
+            message = "must be null: stages draw fresh tasks in every iteration"
+            require(not self.stages, "training_tasks", message)
+        require_at_least(1, self, "iterations_per_stage")
+        if bool(self.stages) != (self.iterations_per_stage is not None):
+            message = "must be given together with stages, and only then"
+            raise InvalidValue("iterations_per_stage", message)
 
 
 @dataclass(frozen=True)

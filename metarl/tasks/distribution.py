@@ -46,10 +46,19 @@ class TaskDistribution(ABC):
     observation_space: gymnasium.spaces.Space
     action_space: gymnasium.spaces.Space
 
-    def sample(self, seed: int, iteration: int, count: int) -> Tasks:
-        """`count` fresh training tasks; task k comes from its own stream (seed, iteration, k)."""
+    def sample(
+        self,
+        seed: int,
+        iteration: int,
+        count: int,
+        parameters: Mapping[str, Parameter] | None = None,
+    ) -> Tasks:
+        """`count` fresh training tasks; task k comes from its own stream (seed, iteration, k).
+
+        `parameters` are the distributions of all parameters where they differ from the family's.
+        """
         draws = [
-            self._draw(self.parameters, stream(seed, "tasks", iteration, task))
+            self._draw(parameters or self.parameters, stream(seed, "tasks", iteration, task))
             for task in range(count)
         ]
         return Tasks.stack(draws)
@@ -80,9 +89,8 @@ class TaskDistribution(ABC):
     def named_task(self, name: str) -> Tasks:
         """One of `named_tasks` as a batch of one; UserError for an unknown name."""
         if name not in self.named_tasks:
-            hint = (
-                nearest(name, self.named_tasks) if self.named_tasks else "its tasks have no names"
-            )
+            known = self.named_tasks
+            hint = nearest(name, known) if known else "give its parameters: it has no names"
             raise UserError(f"{self.name} has no task named {name!r}; {hint}")
         return self.task(self.named_tasks[name])
 

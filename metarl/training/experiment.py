@@ -17,6 +17,7 @@ from metarl.sampling import ActionBoundary, ObservationNormalizer, Sampler
 from metarl.simulation.cpus import usable_cpus
 from metarl.simulation.engine import SimulatedFamily
 from metarl.tasks import stream
+from metarl.tasks.stages import TaskStages
 from metarl.training.devices import resolve_device
 from metarl.training.families import make_family
 from metarl.training.trainable import Trainable
@@ -32,12 +33,35 @@ class Experiment(Trainable):
     learner: Learner
     normalizer: ObservationNormalizer
     threads: int
+    stages: TaskStages | None = None
+    """The sequence of task distributions, where there is one."""
     environment_steps: int = 0
 
     @property
     def policy(self) -> Policy:
         """What acts: the learner's policy."""
         return self.learner.policy
+
+    def _evaluate_stages(self, iteration: int) -> Metrics:
+        """At the end of a stage, mean returns before and after one adaptation step on the tasks of
+        every stage, `stage/return_pre_1`, `stage/return_post_1`, ...; nan in other iterations.
+        """
+        if not self.stages:
+            return {}
+        count = len(self.stages)
+        names = [f"stage/return_{w}_{s + 1}" for s in range(count) for w in ("pre", "post")]
+        if not self.stages.ends_at(iteration):
+            return dict.fromkeys(names, float("nan"))
+        settings = self.config.evaluation
+        sampler = self.sampler(settings.tasks, settings.episodes)
+        values = []
+        for stage in range(count):
+            tasks = self.stages.evaluation_tasks(stage, settings.tasks)
+            sampler.begin(tasks, f"evaluation/stage {stage}", settings.seed, iteration)
+            rates = settings.inner_learning_rates
+            for trajectories in self.learner.adaptation(sampler, 1, rates):
+                values.append(float(trajectories.returns.mean()))
+        return dict(zip(names, values, strict=True))
 
     @property
     def boundary(self) -> ActionBoundary:
@@ -72,7 +96,11 @@ class Experiment(Trainable):
         workers = Workers(threads if device.type == "cpu" else 1)
         learner = make_learner(config.algorithm, policy, family, generator, device, workers)
         normalizer = ObservationNormalizer(policy.network.sizes[0])
-        return cls(config, family, learner, normalizer, threads)
+        stages = None
+        if config.tasks.iterations_per_stage:
+            length = config.tasks.iterations_per_stage
+            stages = TaskStages.of(family, config.tasks.stages, length)
+        return cls(config, family, learner, normalizer, threads, stages)
 
     @property
     def place(self) -> tuple[str, str]:
@@ -104,6 +132,7 @@ class Experiment(Trainable):
         return {
             **metrics,
             **self._validate(iteration),
+            **self._evaluate_stages(iteration),
             "train/environment_steps": float(self.environment_steps),
             "time/iteration_s": seconds,
             "time/env_steps_per_s": sampler.environment_steps / seconds,
@@ -163,7 +192,8 @@ class Experiment(Trainable):
         count, wanted = size.training_tasks, size.tasks_per_iteration
         if count is None:
             indices = range(wanted)
-            tasks = self.family.sample(seed, iteration, wanted)
+            source = self.stages or self.family
+            tasks = source.sample(seed, iteration, wanted)
         else:
             chosen = stream(seed, "training tasks", iteration).permutation(count)[:wanted]
             indices = sorted(chosen.tolist())
