@@ -152,6 +152,10 @@ def performance(results: Results) -> Figure:
             _draw_band(axes, line.curve_iterations, returns, line.label, look)
         _cut(axes, results, [results.performance(line.curve_returns)[..., task]
                              for line in results.best])  # fmt: skip
+        if results.is_normalized and not results.normalization.learned[task]:
+            note = "from-scratch learners did not learn this task, so there is no scale"
+            axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center", fontsize=9)
+            axes.set_yticks([])
         axes.set_ylabel(_broken(tasks[task], 20), fontsize=9)
         axes.tick_params(labelsize=8)
     last = sequence.iterations * len(sequence.stages)
@@ -467,5 +471,6 @@ def _brief(value: float) -> str:
 
 
 def _broken(name: str, width: int = 12) -> str:
-    """A name on several lines, broken at its underscores and spaces."""
-    return "\n".join(textwrap.wrap(name.replace("_", " "), width, break_long_words=False))
+    """A name on several lines, broken at its underscores and spaces, but not within a vector."""
+    words = name.replace("_", " ").replace(", ", ",\N{NO-BREAK SPACE}")
+    return "\n".join(textwrap.wrap(words, width, break_long_words=False))

@@ -22,7 +22,7 @@ CAPTIONS = {
     "seeds; the task that a stage trains on is framed.",
     "performance": "Return on every task, a panel each, over the whole training: mean over seeds "
     "with its pointwise 95 % band, each method at its best strength; shaded where the panel's own "
-    "task is trained on, dotted where the task changes.",
+    "task is trained on, dotted where the task changes; what falls below −1 is out of the picture.",
     "strengths": "Average performance, forgetting and forward transfer (or returns, where nothing "
     "can be normalised) of every strength λ, with 95 % bands; the level is fine-tuning, λ = 0.",
     "trade_off": "Forgetting F against forward transfer FT (AUC where FT is undefined): every "

@@ -85,8 +85,11 @@ def test_all_panels_of_the_matrix_share_one_scale(results):
 def test_tasks_that_nobody_learned_have_no_number():
     record = make_record(make_config(methods=SMALL, tasks=TWO, seeds=2, iterations=10),
                          random=np.array([0.0, 1e6]))  # fmt: skip
-    axes = pictures.matrix(Results.of([record])).axes[0]
+    results = Results.of([record])
+    axes = pictures.matrix(results).axes[0]
     assert [text.get_text() for text in axes.texts][1::2] == ["–"] * 3
+    _, rainfall = pictures.performance(results).axes
+    assert "did not learn this task" in rainfall.texts[0].get_text()
 
 
 def test_performance_is_the_mean_over_seeds_with_boundaries_and_shade(results):
