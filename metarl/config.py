@@ -181,7 +181,10 @@ class ExperimentConfig(Protocol):
         ...
 
 
-KINDS = {"sequence": "metarl.continual.config:ContinualConfig"}
+KINDS = {
+    "sequence": "metarl.continual.config:ContinualConfig",
+    "data": "metarl.fewshot.config:FewShotConfig",
+}
 """The configurations of experiments other than meta-RL's, by the section that only they have."""
 
 

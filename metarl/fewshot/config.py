@@ -1,0 +1,135 @@
+"""What a few-shot run is made of: data, episodes, a method, a model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from metarl.config import PlaceConfig
+from metarl.validation import require, require_at_least
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which examples there are, and which classes are for what."""
+
+    name: str
+    """Data set: omniglot, clinc150, banking77, glyphs (generated images), folder (class folders of
+    your images), csv (your texts with labels), sinusoids or gaussian_process (curves)."""
+    root: str | None = None
+    """Folder with a local copy; null: METARL_DATA where that is set, else it is downloaded once."""
+    split: str = "default"
+    """How classes are split into training, validation and test, e.g. vinyals or lake."""
+    train_on_validation: bool = False
+    """Train on the validation classes too, for a final number."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What the data set's reader takes, e.g. {rotations: episode} or {path: my_images}."""
+
+    def __post_init__(self) -> None:
+        require(self.name != "", "name", "must name a data set")
+
+
+@dataclass(frozen=True)
+class EpisodesConfig:
+    """The size of an episode, at test and in training."""
+
+    ways: int = 5
+    """Classes of an episode (N)."""
+    shots: int = 1
+    """Support examples of each class (K); points of a curve."""
+    queries: int = 15
+    """Query examples of each class (Q); points of a curve."""
+    per_batch: int = 32
+    """Episodes of a meta-batch (B)."""
+    training_ways: int | None = None
+    """Classes of an episode in training; null: as at test."""
+    training_shots: int | None = None
+    """Support examples of each class in training; null: as at test."""
+    training_queries: int | None = None
+    """Query examples of each class in training; null: as at test."""
+
+    def __post_init__(self) -> None:
+        keys = ("shots", "queries", "per_batch", "training_shots", "training_queries")
+        require_at_least(1, self, *keys)
+        require_at_least(2, self, "ways", "training_ways")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network that reads an example."""
+
+    name: Literal["conv4", "mlp", "ngrams", "text_cnn", "text_gru", "transformer"] = "conv4"
+    """Four convolutional blocks; a perceptron; bags of n-grams, a convolutional or a recurrent
+    network over words; an encoder of the transformers library."""
+    channels: int = 64
+    """conv4: channels of each block."""
+    downsampling: Literal["pool", "stride"] = "pool"
+    """conv4: max pooling after each block, or convolutions of stride 2."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """mlp: units of each hidden layer; text models: the one layer that gives features."""
+    normalization: Literal["transductive", "support", "running", "none"] = "transductive"
+    """BatchNorm's statistics at test: of the examples that are predicted together (transductive:
+    queries see each other); of the support set; running averages of training; or no BatchNorm."""
+    embedding: int = 64
+    """text models: numbers of a word's or n-gram's embedding."""
+    pretrained: str | None = None
+    """transformer: name or folder of a model of the transformers library."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "channels", "hidden_sizes", "embedding")
+
+
+@dataclass(frozen=True)
+class FewShotEvaluationConfig:
+    """Episodes of held-out classes."""
+
+    split: Literal["validation", "test"] = "test"
+    """Which classes."""
+    episodes: int = 1000
+    """Episodes, the same for every method."""
+    steps: int = 10
+    """Adaptation steps, for methods that have them."""
+    seed: int = 0
+    """Seed of the episodes."""
+
+    def __post_init__(self) -> None:
+        require_at_least(0, self, "steps", "seed")
+        require_at_least(2, self, "episodes")
+
+
+@dataclass(frozen=True)
+class FewShotRunConfig(PlaceConfig):
+    """How long, where and on what the training runs."""
+
+    iterations: int = 10_000
+    """Meta-iterations: updates of the method."""
+    evaluate_every: int = 0
+    """Iterations between evaluations on validation classes; 0: none during training."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(1, self, "iterations")
+        require_at_least(0, self, "evaluate_every")
+
+
+@dataclass(frozen=True)
+class FewShotConfig:
+    """A few-shot experiment; the content of a preset, and of a run folder's `config.yaml`."""
+
+    experiment: ClassVar[str] = "metarl.fewshot.experiment:FewShotExperiment"
+    may_change: ClassVar[tuple[str, ...]] = ("run.iterations", "run.threads")
+
+    data: DataConfig
+    algorithm: Any
+    """The settings dataclass of the method that `algorithm.name` chooses."""
+    episodes: EpisodesConfig = field(default_factory=EpisodesConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    evaluation: FewShotEvaluationConfig = field(default_factory=FewShotEvaluationConfig)
+    run: FewShotRunConfig = field(default_factory=FewShotRunConfig)
+
+    @classmethod
+    def algorithms(cls) -> Mapping[str, type]:
+        """The settings dataclass of each method."""
+        # Late: the methods stand above this module.
+        from metarl.fewshot.methods import METHODS
+
+        return {name: each.config for name, each in METHODS.items()}

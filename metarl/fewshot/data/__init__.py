@@ -1,0 +1,32 @@
+"""Data sets, by the names that `data.name` takes."""
+
+from collections.abc import Callable
+from typing import Any
+
+from metarl.errors import UserError, nearest
+from metarl.fewshot.config import DataConfig
+from metarl.fewshot.data.curves import Curves
+from metarl.fewshot.data.examples import DataSet, Examples
+
+DATA_SETS: dict[str, Callable[..., DataSet | Curves]] = {}
+"""What reads or makes each data set: called with `root`, `split` and the configured options."""
+
+
+def load_data(config: DataConfig) -> DataSet | Curves:
+    """The data set that a configuration names; UserError for an unknown one or wrong options."""
+    if config.name not in DATA_SETS:
+        hint = nearest(config.name, DATA_SETS)
+        raise UserError(f"data.name: unknown data set {config.name!r}; {hint}")
+    options: dict[str, Any] = dict(config.options)
+    try:
+        data = DATA_SETS[config.name](root=config.root, split=config.split, **options)
+    except TypeError as error:
+        raise UserError(f"data.options of {config.name}: {error}") from error
+    if config.train_on_validation:
+        if not isinstance(data, DataSet):
+            raise UserError("data.train_on_validation: curves have no validation classes")
+        return data.merged()
+    return data
+
+
+__all__ = ["DATA_SETS", "Curves", "DataSet", "Examples", "load_data"]

@@ -1,0 +1,32 @@
+"""Curves: regression problems, one function per episode."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from metarl.fewshot.episodes import Episodes
+
+
+class Curves(ABC):
+    """A distribution over functions of one number; every episode is a fresh draw from it."""
+
+    name: ClassVar[str]
+    protocol: str
+    """The distribution in one sentence, printed with every result."""
+
+    @abstractmethod
+    def draw(self, generator: np.random.Generator, points: int) -> tuple[np.ndarray, np.ndarray]:
+        """x and y `[points]` of one function, in the order in which they are drawn."""
+
+    def sample(
+        self, generators: Sequence[np.random.Generator], shots: int, queries: int
+    ) -> Episodes:
+        """One function from each generator, `shots` support and `queries` query points."""
+        drawn = [np.stack(self.draw(each, shots + queries)) for each in generators]
+        points = torch.from_numpy(np.stack(drawn)).float().unsqueeze(-1)
+        x, y = points[:, 0], points[:, 1]
+        none = torch.empty(len(points), 0, dtype=torch.int64)
+        return Episodes(x[:, :shots], y[:, :shots], x[:, shots:], y[:, shots:], none)

@@ -1,0 +1,110 @@
+"""Evaluation of a few-shot method: accuracy or error on the same test episodes for all."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl.fewshot.episodes import Episodes
+from metarl.fewshot.learner import FewShotLearner, Prediction
+from metarl.tasks import stream
+
+
+class EpisodeDrawer(Protocol):
+    """Draws episodes of one size."""
+
+    def sample(self, generators: Sequence[np.random.Generator]) -> Episodes:
+        """One episode from each generator."""
+        ...
+
+
+class Evaluated(Protocol):
+    """What evaluation asks of an experiment."""
+
+    config: Any
+    learner: FewShotLearner
+
+    def test_drawer(self, split: str) -> EpisodeDrawer: ...
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeScores:
+    """What a method reached in E episodes after 0, 1, ... adaptation steps (one column without)."""
+
+    kind: str
+    """`classification` or `regression`."""
+    scores: np.ndarray
+    """`[E, steps + 1]`: accuracy, or mean squared error."""
+    log_likelihood: np.ndarray
+    """`[E, steps + 1]`: mean log-probability of the queries' targets; NaN where none is given."""
+    confidence: np.ndarray
+    """Classification: `[E, m, 2]`, the last step's highest probability and whether its class was
+    right (1 or 0), for calibration; regression: the last step's `[E, m, 2]` standardised error
+    (y - mean) / std and std, NaN where no std is given."""
+
+
+def evaluate(
+    experiment: Evaluated,
+    split: str,
+    episodes: int,
+    on_episodes: Callable[[int], None] | None = None,
+) -> EpisodeScores:
+    """Play test episodes; those of a seed are the same for every method and every run.
+
+    Args:
+        experiment: its learner is not changed.
+        split: `validation` or `test`.
+        episodes: E.
+        on_episodes: told how many are done.
+    """
+    settings, drawer = experiment.config.evaluation, experiment.test_drawer(split)
+    batch = experiment.config.episodes.per_batch
+    pieces: list[tuple[Tensor, Tensor, Tensor]] = []
+    for start in range(0, episodes, batch):
+        numbers = range(start, min(start + batch, episodes))
+        purpose = f"few-shot evaluation {split}"
+        drawn = drawer.sample([stream(settings.seed, purpose, 0, number) for number in numbers])
+        predictions = list(experiment.learner.predict(drawn, settings.steps))
+        pieces.append(_score(predictions, drawn))
+        if on_episodes:
+            on_episodes(numbers.stop)
+    scores, likelihoods, confidence = (
+        torch.cat(each).numpy() for each in zip(*pieces, strict=True)
+    )
+    kind = "classification" if predictions[0].log_probs is not None else "regression"
+    return EpisodeScores(kind, scores, likelihoods, confidence)
+
+
+@torch.no_grad()
+def _score(predictions: Sequence[Prediction], episodes: Episodes) -> tuple[Tensor, Tensor, Tensor]:
+    each = _classes if predictions[0].log_probs is not None else _values
+    found = [each(prediction, episodes.query_targets) for prediction in predictions]
+    scores, likelihoods, confidences = zip(*found, strict=True)
+    return (
+        torch.stack(scores, dim=1).double().cpu(),
+        torch.stack(likelihoods, dim=1).double().cpu(),
+        confidences[-1].double().cpu(),
+    )
+
+
+def _classes(prediction: Prediction, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    assert prediction.log_probs is not None
+    best, chosen = prediction.log_probs.max(dim=-1)
+    right = (chosen == targets).float()
+    own = prediction.log_probs.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    return right.mean(dim=1), own.mean(dim=1), torch.stack([best.exp(), right], dim=-1)
+
+
+def _values(prediction: Prediction, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    mean, std = prediction.mean, prediction.std
+    assert mean is not None
+    error = (targets - mean).squeeze(-1)
+    if std is None:
+        nothing = torch.full_like(error, torch.nan)
+        return error.square().mean(dim=1), nothing.mean(dim=1), torch.stack([nothing] * 2, dim=-1)
+    std = std.squeeze(-1)
+    density = torch.distributions.Normal(mean.squeeze(-1), std).log_prob(targets.squeeze(-1))
+    return error.square().mean(dim=1), density.mean(dim=1), torch.stack([error / std, std], dim=-1)

@@ -1,0 +1,193 @@
+"""`FewShotExperiment`: data, episodes, a model and a method that fit each other."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl.algorithms.learner import Metrics
+from metarl.errors import UserError
+from metarl.fewshot.config import FewShotConfig
+from metarl.fewshot.data import Curves, DataSet, load_data
+from metarl.fewshot.episodes import Episodes
+from metarl.fewshot.evaluate import EpisodeDrawer, evaluate
+from metarl.fewshot.learner import FewShotLearner, Problem
+from metarl.fewshot.methods import METHODS
+from metarl.fewshot.models import make_encoder
+from metarl.fewshot.sampler import EpisodeSampler
+from metarl.simulation.cpus import usable_cpus
+from metarl.tasks import stream
+from metarl.training.devices import resolve_device
+from metarl.training.trainable import Trainable
+from metarl.workers import Workers
+
+
+class FewShotExperiment(Trainable):
+    """Trains one method on episodes (or batches) of the training classes."""
+
+    def __init__(self, config: FewShotConfig):
+        torch.set_num_threads(1)  # parallelism is over episodes, see `Workers`
+        self.config = config
+        self.environment_steps = 0
+        self.device = resolve_device(config.run.device)
+        self.data = load_data(config.data)
+        threads = config.run.threads or usable_cpus()
+        workers = Workers(threads if self.device.type == "cpu" else 1)
+        self.problem = _problem(config, self.data)
+        method = METHODS[config.algorithm.name]
+        if self.problem.kind not in method.learner.kinds:
+            raise UserError(
+                f"{config.algorithm.name} does no {self.problem.kind}, and {self.data.name} is one"
+            )
+        generator = stream(config.run.seed, "initial parameters")
+        self.learner: FewShotLearner = method.learner(
+            self.problem, config.algorithm, generator, self.device, workers
+        )
+        size = config.episodes
+        self._training = self.drawer(
+            "train",
+            size.training_ways or size.ways,
+            size.training_shots or size.shots,
+            size.training_queries or size.queries,
+        )
+
+    @classmethod
+    def from_config(cls, config: FewShotConfig) -> "FewShotExperiment":
+        """Build everything; UserError for data, a method or a device that is not there."""
+        return cls(config)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Data set and method."""
+        return self.data.name, self.config.algorithm.name
+
+    @property
+    def iterations(self) -> int:
+        """The last iteration."""
+        return self.config.run.iterations
+
+    def is_budget_spent(self) -> bool:
+        """Never: iterations are all there is."""
+        return False
+
+    def start(self) -> None:
+        """Nothing."""
+
+    def drawer(self, split: str, ways: int, shots: int, queries: int) -> EpisodeDrawer:
+        """Episodes of a split's classes; of fresh functions, for curves."""
+        if isinstance(self.data, Curves):
+            return _CurveDrawer(self.data, shots, queries, self.device)
+        examples = self.data.splits[split].to(self.device)
+        return EpisodeSampler(examples, ways, shots, queries)
+
+    def test_drawer(self, split: str) -> EpisodeDrawer:
+        """Episodes of the size that is evaluated."""
+        size = self.config.episodes
+        return self.drawer(split, size.ways, size.shots, size.queries)
+
+    def iterate(self, iteration: int) -> Metrics:
+        """One update of the method; with validation where it is due."""
+        started = time.perf_counter()
+        source = _Source(self, iteration)
+        metrics = self.learner.update(source)
+        return {
+            **metrics,
+            **self._validate(iteration),
+            "time/sampling_s": source.seconds,
+            "time/iteration_s": time.perf_counter() - started,
+        }
+
+    def _validate(self, iteration: int) -> Metrics:
+        every = self.config.run.evaluate_every
+        if not every:
+            return {}
+        names = ("validation/first", "validation/last")
+        if iteration % every:
+            return dict.fromkeys(names, float("nan"))
+        result = evaluate(self, "validation", min(self.config.evaluation.episodes, 200))
+        score = result.scores.mean(axis=0)
+        return dict(zip(names, (float(score[0]), float(score[-1])), strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What training changes."""
+        return {"learner": self.learner.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self.learner.load_state_dict(state["learner"])
+
+    def describe(self) -> dict[str, Any]:
+        """What pins the exact data."""
+        described = {"data": self.data.name, "protocol": self.data.protocol}
+        if isinstance(self.data, Curves):
+            return described
+        hashes = {name: split.content_hash() for name, split in self.data.splits.items()}
+        return {**described, "splits": hashes}
+
+
+@dataclass
+class _Source:
+    """Training examples of one iteration; see `TrainingSource`."""
+
+    experiment: FewShotExperiment
+    iteration: int
+    calls: int = 0
+    seconds: float = 0.0
+    """Spent on drawing."""
+
+    def episodes(self) -> Episodes:
+        started = time.perf_counter()
+        count = self.experiment.config.episodes.per_batch
+        drawn = self.experiment._training.sample(self.generators("episodes", count))
+        self.seconds += time.perf_counter() - started
+        return drawn
+
+    def examples(self, count: int) -> tuple[Tensor, Tensor]:
+        started = time.perf_counter()
+        drawer = self.experiment._training
+        if not isinstance(drawer, EpisodeSampler):
+            raise UserError(f"{self.experiment.data.name} has no classes to pre-train on")
+        drawn = drawer.examples_of_all(self.generators("examples", 1)[0], count)
+        self.seconds += time.perf_counter() - started
+        return drawn
+
+    def generators(self, name: str, count: int) -> Sequence[np.random.Generator]:
+        self.calls += 1
+        purpose = f"few-shot {name} {self.calls}"
+        seed = self.experiment.config.run.seed
+        return [stream(seed, purpose, self.iteration, index) for index in range(count)]
+
+
+@dataclass(frozen=True)
+class _CurveDrawer:
+    curves: Curves
+    shots: int
+    queries: int
+    device: torch.device
+
+    def sample(self, generators: Sequence[np.random.Generator]) -> Episodes:
+        return self.curves.sample(generators, self.shots, self.queries).to(self.device)
+
+
+def _problem(config: FewShotConfig, data: DataSet | Curves) -> Problem:
+    encoder, size = make_encoder(config.model, data), config.episodes
+    normalization = config.model.normalization
+    if isinstance(data, Curves):
+        return Problem("regression", encoder, 1, size.shots, size.queries, 0, (), normalization)
+    train = data.splits["train"]
+    numbers = {group: index for index, group in enumerate(dict.fromkeys(train.groups))}
+    groups = tuple(numbers[group] for group in train.groups)
+    return Problem(
+        "classification",
+        encoder,
+        size.ways,
+        size.shots,
+        size.queries,
+        len(train),
+        groups,
+        normalization,
+    )

@@ -1,0 +1,32 @@
+"""Few-shot methods, by the names that `algorithm.name` takes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from metarl.fewshot.learner import FewShotLearner
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method, its settings, and one line about it."""
+
+    config: type
+    learner: type[FewShotLearner]
+    summary: str
+
+
+METHODS: dict[str, Method] = {}
+"""What is registered; the modules of this package register themselves below."""
+
+
+def register_method(name: str, config: type) -> Callable[[Any], Any]:
+    """Class decorator that gives a `FewShotLearner` its name; `config` is its settings dataclass,
+    whose first field is `name`. The class docstring's first line is its summary."""
+
+    def add(learner: type[FewShotLearner]) -> type[FewShotLearner]:
+        summary = (learner.__doc__ or "").strip().partition("\n")[0].removesuffix(".")
+        METHODS[name] = Method(config, learner, summary)
+        return learner
+
+    return add
