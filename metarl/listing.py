@@ -1,4 +1,4 @@
-"""What `metarl list` shows: the known task families and algorithms."""
+"""What `metarl list` shows: the known task families, algorithms and continual methods."""
 
 import dataclasses
 import re
@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import Space, spaces
 
 from metarl.algorithms import algorithms
+from metarl.continual.methods.registry import methods, summary_of
 from metarl.errors import UserError
 from metarl.gymnasium_ids import gymnasium_id
 from metarl.tasks import Parameter, TaskDistribution, make, names
@@ -24,17 +25,22 @@ _JOINED = "\0"
 
 
 def as_json() -> dict[str, Any]:
-    """Everything about families, with their default options, and about algorithms.
+    """Everything about families, with their default options; algorithms; continual methods.
 
     Bounds that are not finite are null, and so are spaces that need a package that is not
     installed, and a split that a family lacks. A family that cannot be made with its default
     options has an `error` instead of most keys.
     """
-    return {"families": [_everything(name) for name in names()], "algorithms": _algorithms()}
+    return {
+        "families": [_everything(name) for name in names()],
+        "algorithms": _algorithms(),
+        "continual_methods": _methods(),
+    }
 
 
 def as_text(width: int | None = None) -> str:
-    """Families by robot: name, horizon, first sentence of the contract, parameters; algorithms.
+    """Families by robot: name, horizon, first sentence of the contract, parameters; algorithms;
+    continual methods.
 
     `width` in columns; None: the terminal's, or 100 where there is none.
     """
@@ -48,6 +54,10 @@ def as_text(width: int | None = None) -> str:
     lines += ["", "algorithms"]
     for algorithm in _algorithms():
         lines += _entry(algorithm["name"], "", [algorithm["summary"]], width)
+    lines += ["", "continual methods: λ where there is a strength"]
+    for method in _methods():
+        strength = "λ" if method["has_strength"] else ""
+        lines += _entry(method["name"], strength, [method["summary"]], width)
     return "\n".join(lines)
 
 
@@ -75,6 +85,13 @@ def _texts(family: Mapping[str, Any]) -> list[str]:
 
 def _algorithms() -> list[dict[str, str]]:
     return [{"name": name, "summary": a.summary} for name, a in sorted(algorithms().items())]
+
+
+def _methods() -> list[dict[str, Any]]:
+    return [
+        {"name": name, "summary": summary_of(name), "has_strength": method.has_strength}
+        for name, method in sorted(methods().items())
+    ]
 
 
 def _outline(name: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class ContinualPPOConfig:
     methods: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Methods, each with the strengths lambda to train with: an empty list for those without one.
     fine_tuning, l2, l2_accumulating, ewc, online_ewc, si, mas, distillation, packnet, a_gem,
-    from_scratch, multi_task."""
+    from_scratch, multi_task, those of plugins; or module:name."""
     seeds: int = 5
     """Learners of every method and strength, of different initial parameters and episodes."""
     identity: Literal["hidden", "given", "heads"] = "hidden"
@@ -136,11 +136,12 @@ def is_continual(folder: str | Path) -> bool:
 
 def _check_method(name: str, strengths: tuple[float, ...]) -> None:
     # Late: the methods stand above this module.
-    from metarl.continual.methods import METHODS
+    from metarl.continual.methods import find_method, methods
 
-    key = f"methods.{name}"
-    require(name in METHODS, key, f"is an unknown method; {nearest(name, METHODS)}")
-    if METHODS[name].has_strength:
+    key, known = f"methods.{name}", methods()
+    # `module:name` is answered by `find_method`, which imports the module.
+    require(":" in name or name in known, key, f"is an unknown method; {nearest(name, known)}")
+    if find_method(name).has_strength:
         message = "needs a list of strengths (lambda), such as [0.1, 1.0]"
         require(len(strengths) > 0, key, message)
     else:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metarl.algorithms.learner import Metrics
 from metarl.algorithms.ppo import Samples, StackedPPO, UpdateRule
-from metarl.continual.methods import METHODS, Method, Setting
+from metarl.continual.methods import Method, Setting, find_method
 from metarl.continual.record import Row
 from metarl.policies import Parameters
 from metarl.sampling import Trajectories
@@ -167,9 +167,9 @@ def _group(name: str, rows: Sequence[Row], setting: Setting, initial: Parameters
     indices = [index for index, row in enumerate(rows) if row.method == name]
     own = slice(indices[0], indices[-1] + 1)
     parameters = _cut(initial, own)
-    strengths = [rows[index].strength or 0.0 for index in indices]
     device = next(iter(parameters.values())).device
-    return Group(name, own, METHODS[name](setting, parameters, torch.tensor(strengths).to(device)))
+    strengths = torch.tensor([rows[index].strength or 0.0 for index in indices], device=device)
+    return Group(name, own, find_method(name)(setting, parameters, strengths))
 
 
 def _cut(parameters: Parameters, rows: slice) -> Parameters:
