@@ -11,14 +11,13 @@ from metarl.config import load_config
 from metarl.continual.config import ContinualConfig
 from metarl.continual.experiment import ContinualExperiment
 from metarl.continual.record import ContinualRecord
+from metarl.continual.runs import RECORD
 from metarl.continual.summary import Summary
 from metarl.errors import UserError
 from metarl.evaluation.comparison_statistics import Estimate
 from metarl.training.restore import restore
 from metarl.training.run_folder import RunFolder
 
-RECORD = "continual.json"
-"""In the folder `evaluation` of a run."""
 _COLUMNS = {
     "average_performance": "performance",
     "forgetting": "forgetting",

@@ -259,7 +259,8 @@ class ContinualExperiment(Trainable):
                 horizon=described["horizon"],
                 hash=self.sequence.content_hash(),
             ),
-            algorithm=dataclasses.asdict(config.algorithm),
+            # The policy with it: runs of other policies are other learners.
+            algorithm={**_flat(config.algorithm), "policy": _flat(config.policy)},
             seed=config.run.seed,
             evaluation_episodes=config.evaluation.episodes,
             rows=self.rows,
@@ -290,3 +291,7 @@ class ContinualExperiment(Trainable):
         self.normalizer.load_state_dict(state["normalizer"])
         self.environment_steps = int(state["environment_steps"])
         self.history = {name: state["history"][name].clone() for name in self.history}
+
+
+def _flat(section: Any) -> dict[str, Any]:
+    return dataclasses.asdict(section)
