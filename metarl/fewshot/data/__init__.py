@@ -5,11 +5,15 @@ from typing import Any
 
 from metarl.errors import UserError, nearest
 from metarl.fewshot.config import DataConfig
-from metarl.fewshot.data.curves import Curves
+from metarl.fewshot.data.curves import Curves, reader_of
 from metarl.fewshot.data.examples import DataSet, Examples
+from metarl.fewshot.data.gaussian_process import GaussianProcess
+from metarl.fewshot.data.sinusoids import Sinusoids
 
 DATA_SETS: dict[str, Callable[..., DataSet | Curves]] = {}
 """What reads or makes each data set: called with `root`, `split` and the configured options."""
+DATA_SETS["gaussian_process"] = reader_of(GaussianProcess)
+DATA_SETS["sinusoids"] = reader_of(Sinusoids)
 
 
 def load_data(config: DataConfig) -> DataSet | Curves:

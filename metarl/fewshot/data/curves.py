@@ -1,12 +1,13 @@
 """Curves: regression problems, one function per episode."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from metarl.errors import UserError
 from metarl.fewshot.episodes import Episodes
 
 
@@ -30,3 +31,14 @@ class Curves(ABC):
         x, y = points[:, 0], points[:, 1]
         none = torch.empty(len(points), 0, dtype=torch.int64)
         return Episodes(x[:, :shots], y[:, :shots], x[:, shots:], y[:, shots:], none)
+
+
+def reader_of(curves: Callable[..., Curves]) -> Callable[..., Curves]:
+    """What `DATA_SETS` holds for curves, which have neither files nor splits."""
+
+    def read(root: str | None, split: str, **options: Any) -> Curves:
+        if split != "default":
+            raise UserError(f"data.split: curves are drawn afresh; leave it out, got {split!r}")
+        return curves(**options)
+
+    return read
