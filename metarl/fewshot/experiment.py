@@ -155,6 +155,14 @@ class _Source:
         self.seconds += time.perf_counter() - started
         return drawn
 
+    def all_examples(self) -> tuple[Tensor, Tensor]:
+        drawer = self.experiment._training
+        if not isinstance(drawer, EpisodeSampler):
+            raise UserError(f"{self.experiment.data.name} has no classes")
+        examples = drawer.examples
+        classes = torch.arange(len(examples), device=examples.counts.device)
+        return examples.inputs, classes.repeat_interleave(examples.counts)
+
     def generators(self, name: str, count: int) -> Sequence[np.random.Generator]:
         self.calls += 1
         purpose = f"few-shot {name} {self.calls}"

@@ -1,7 +1,7 @@
 """What all few-shot methods share: parameters, an optimiser, episodes in, predictions out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -61,6 +61,11 @@ class TrainingSource(Protocol):
         all training classes, for methods that pre-train; UserError in regression."""
         ...
 
+    def all_examples(self) -> tuple[Tensor, Tensor]:
+        """Inputs `[n, ...]` of every training example, as they are stored (images as bytes), and
+        their classes `[n]`; UserError in regression."""
+        ...
+
     def generators(self, name: str, count: int) -> Sequence[np.random.Generator]:
         """Random streams for the method's own draws."""
         ...
@@ -112,9 +117,12 @@ class FewShotLearner(ABC):
         rate = self.config.learning_rate
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.parameters.values(), lr=rate)
 
-    @abstractmethod
     def losses(self, episodes: Episodes, source: TrainingSource) -> dict[str, Tensor]:
-        """`total` of each episode `[B]`, differentiable, and other numbers to report, `[B]`."""
+        """`total` of each episode `[B]`, differentiable, and other numbers to report, `[B]`.
+
+        Needed unless the method has an `update` of its own.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has neither losses nor an update")
 
     def update(self, source: TrainingSource) -> Metrics:
         """One iteration: by default one step down the mean `total` of a meta-batch.
@@ -123,12 +131,14 @@ class FewShotLearner(ABC):
         """
         found = self.losses(source.episodes(), source)
         values = list(self.parameters.values())
-        gradients = torch.autograd.grad(found["total"].mean(), values, materialize_grads=True)
-        for value, gradient in zip(values, gradients, strict=True):
+        self.step(torch.autograd.grad(found["total"].mean(), values, materialize_grads=True))
+        return reported(found)
+
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """The optimiser's step down these gradients, which are in the parameters' order."""
+        for value, gradient in zip(self.parameters.values(), gradients, strict=True):
             value.grad = gradient
         self.optimizer.step()
-        names = {"total": "loss/total"}
-        return {names.get(n, f"train/{n}"): float(v.detach().mean()) for n, v in found.items()}
 
     @abstractmethod
     def predict(self, episodes: Episodes, steps: int) -> Iterator[Prediction]:
@@ -145,3 +155,9 @@ class FewShotLearner(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         load_optimized(self.parameters, self.optimizer, state)
+
+
+def reported(found: Mapping[str, Tensor]) -> Metrics:
+    """Means over episodes: `loss/total` of `total`, and `train/...` of the others."""
+    names = {"total": "loss/total"}
+    return {names.get(n, f"train/{n}"): float(v.detach().mean()) for n, v in found.items()}
