@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import metarl
@@ -17,13 +18,18 @@ TRAIN_EPILOG = """\
 Every setting of CONFIG can be changed by its dotted key:
   metarl train configs/point_navigation/maml_trpo.yaml --run.iterations 50
 `metarl train CONFIG --help` lists all keys of that configuration with their values.
+A CONFIG with a section `sequence` trains continual learners, every method and seed at once:
+  metarl train configs/continual/point_goals/ewc.yaml --algorithm.methods.ewc 0.1 10
 Ctrl-C finishes the iteration, writes a checkpoint and leaves a run that --resume continues.
 The last line printed is the run folder."""
 
 EVALUATE_EPILOG = """\
 Writes RUN/evaluation/SPLIT.json, .csv and .png, and prints the adaptation table.
 Options that are not given keep the values of the run's configuration. Learning rates per step:
-  metarl evaluate RUN --evaluation.inner_learning_rates 0.1 0.05"""
+  metarl evaluate RUN --evaluation.inner_learning_rates 0.1 0.05
+Of a run with tasks.stages also stages.json, .csv and .png: returns on the tasks of every stage.
+Of a continual run RUN/evaluation/continual.json and pictures; it measures while it trains, and
+takes no options here. The last line printed is the picture, or the file."""
 
 RENDER_EPILOG = """\
 Shows random actions, or with --run what a trained policy does after adapting to the task.
@@ -125,12 +131,15 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"metarl {metarl.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    listing = commands.add_parser("list", help="families with their parameters, and algorithms")
+    listing = commands.add_parser("list", help="families, algorithms, continual methods")
     listing.add_argument("--json", action="store_true", help="everything, as one JSON object")
     listing.set_defaults(run=_list, parser=listing)
 
     train = commands.add_parser(
-        "train", help="meta-train, or go on with a run", epilog=TRAIN_EPILOG, add_help=False
+        "train",
+        help="meta-train or train continually, or go on with a run",
+        epilog=TRAIN_EPILOG,
+        add_help=False,
     )
     train.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="a preset, see configs/")
     train.add_argument("--resume", metavar="RUN", help="go on with this run folder instead")
@@ -323,8 +332,22 @@ def _evaluate(options: argparse.Namespace, dotted: list[str]) -> int:
             lambda step: status.update(f"adapting to held-out tasks: {step} adaptation steps done"),
         )
     Console().print(table(curve))
+    _evaluate_stages(options.folder, curve.details["iteration"], picture.parent)
     print(picture)
     return 0
+
+
+def _evaluate_stages(folder: str, iteration: int, output: Path) -> None:
+    """What a run on a sequence of task distributions keeps of them; nothing for other runs."""
+    from rich.console import Console
+
+    from metarl.continual.meta_stages import read_stages, save_stages, table
+
+    returns = read_stages(folder, iteration)
+    if returns is not None:
+        path = save_stages(returns, output)
+        Console().print(table(returns))
+        print(path)
 
 
 def _evaluate_continual(folder: str, overrides: dict[str, object], console: Any) -> int:

@@ -118,13 +118,13 @@ def matrix(results: Results) -> Figure:
         if line is None:
             axes.set_axis_off()
             continue
-        image = _draw_matrix(axes, each, results.sequence.stages, scale)
+        image = draw_matrix(axes, each, results.sequence.stages, scale)
         axes.set_title(wrapped(line.label, 22), fontsize=9)
     for axes in panels[max(0, len(lines) - columns) : len(lines)]:
         axes.tick_params(labelbottom=True)
     for axes in panels:
-        axes.set_xticks(range(len(results.tasks)), map(_broken, results.tasks), rotation=90)
-        axes.set_yticks(range(len(names)), [_broken(name, 24) for name in names])
+        axes.set_xticks(range(len(results.tasks)), map(broken, results.tasks), rotation=90)
+        axes.set_yticks(range(len(names)), [broken(name, 24) for name in names])
         axes.tick_params(labelsize=8, length=0)
     figure.supylabel("after stage", fontsize=9)
     ends = "both" if results.is_normalized else "neither"
@@ -156,7 +156,7 @@ def performance(results: Results) -> Figure:
             note = "from-scratch learners did not learn this task, so there is no scale"
             axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center", fontsize=9)
             axes.set_yticks([])
-        axes.set_ylabel(_broken(tasks[task], 20), fontsize=9)
+        axes.set_ylabel(broken(tasks[task], 20), fontsize=9)
         axes.tick_params(labelsize=8)
     last = sequence.iterations * len(sequence.stages)
     panels[-1].set_xlim(0, last)
@@ -233,7 +233,7 @@ def adaptation(results: Results) -> Figure | None:
             updates = np.arange(returns.shape[1])
             _draw_band(axes, updates, returns, line.label, looks[line.kind])
         title = f"after {stage}: {names[stage]}" if stage else "before training"
-        axes.set_title(_broken(title, 22), fontsize=9)
+        axes.set_title(broken(title, 22), fontsize=9)
         axes.tick_params(labelsize=8, labelbottom=stage + columns >= len(names))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         if stage + columns >= len(names):
@@ -253,16 +253,25 @@ def plasticity(results: Results) -> Figure:
         for line in results.best:
             values = line.plasticity(name)
             _draw_band(axes, np.arange(len(names)), values, line.label, looks[line.kind])
-        axes.set_xticks(range(len(names)), map(_broken, names), rotation=90)
+        axes.set_xticks(range(len(names)), map(broken, names), rotation=90)
         axes.tick_params(labelsize=8)
         name_axes(axes, "after stage", title)
     _legend_below(figure, panels[0])
     return figure
 
 
-def _draw_matrix(
-    axes: Axes, values: np.ndarray, stages: Sequence[int], scale: Mapping[str, Any]
+def draw_matrix(
+    axes: Axes,
+    values: np.ndarray,
+    stages: Sequence[int],
+    scale: Mapping[str, Any],
+    first_row: int = 1,
 ) -> Any:
+    """A heat map of returns: stages down, tasks across, the task of each stage framed.
+
+    `first_row` is that of the first stage, below those before training. Returns the image, for a
+    colour bar.
+    """
     axes.grid(visible=False)
     axes.set_facecolor("0.85")  # where there is no number
     image = axes.imshow(values, aspect="auto", **scale)
@@ -271,7 +280,7 @@ def _draw_matrix(
         lightness = np.dot(image.to_rgba(value)[:3], (0.2126, 0.7152, 0.0722))  # ITU-R BT.709
         colour = "black" if lightness > 0.42 or math.isnan(value) else "white"
         axes.text(column, row, text, ha="center", va="center", fontsize=7.5, color=colour)
-    for stage, task in enumerate(stages, start=1):
+    for stage, task in enumerate(stages, start=first_row):
         frame = Rectangle((task - 0.47, stage - 0.47), 0.94, 0.94, fill=False, linewidth=1.6)
         axes.add_patch(frame)
     return image
@@ -281,6 +290,11 @@ def _scale(results: Results, values: Sequence[np.ndarray]) -> dict[str, Any]:
     """Blue for better than random actions, red for worse; raw returns from dark to light."""
     if results.is_normalized:
         return {"cmap": "RdBu", "vmin": -1.0, "vmax": 1.0}
+    return raw_scale(values)
+
+
+def raw_scale(values: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Colours of returns, from the lowest to the highest of several matrices."""
     known = np.concatenate([each[np.isfinite(each)] for each in values])
     low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
     return {"cmap": "cividis", "vmin": low, "vmax": high if high > low else low + 1.0}
@@ -307,7 +321,7 @@ def _mark_stages(axes: Axes, results: Results, task: int) -> None:
             axes.axvspan(stage * inner, (stage + 1) * inner, color="#F3E9C6", linewidth=0, zorder=0)
         if task == 0:
             middle = (stage + 0.5) * inner
-            name = _broken(results.tasks[trained])
+            name = broken(results.tasks[trained])
             place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
             axes.annotate(
                 name, (middle, 1.0), (0, 3), ha="center", va="bottom", fontsize=8, **place
@@ -470,7 +484,7 @@ def _brief(value: float) -> str:
     return f"{value:.1f}" if value < -0.995 or value >= 9.95 else f"{value:.2f}"
 
 
-def _broken(name: str, width: int = 12) -> str:
+def broken(name: str, width: int = 12) -> str:
     """A name on several lines, broken at its underscores and spaces, but not within a vector."""
     words = name.replace("_", " ").replace(", ", ",\N{NO-BREAK SPACE}")
     return "\n".join(textwrap.wrap(words, width, break_long_words=False))
