@@ -65,14 +65,18 @@ class ModelConfig:
     downsampling: Literal["pool", "stride"] = "pool"
     """conv4: max pooling after each block, or convolutions of stride 2."""
     hidden_sizes: tuple[int, ...] = (64, 64)
-    """mlp: units of each hidden layer; text models: the one layer that gives features."""
+    """mlp: units of each layer, the last of which gives features; text models: of the layers above
+    the words, the last one linear; text_gru: first those of the recurrent unit."""
     normalization: Literal["transductive", "support", "running", "none"] = "transductive"
     """BatchNorm's statistics at test: of the examples that are predicted together (transductive:
-    queries see each other); of the support set; running averages of training; or no BatchNorm."""
+    queries see each other); of the support set; running averages of training; or no BatchNorm.
+    Models of texts and curves have none."""
     embedding: int = 64
     """text models: numbers of a word's or n-gram's embedding."""
     pretrained: str | None = None
     """transformer: name or folder of a model of the transformers library."""
+    fine_tune: bool = False
+    """transformer: learn its own weights too, not only those of the layers above it."""
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "channels", "hidden_sizes", "embedding")

@@ -38,6 +38,7 @@ class FewShotExperiment(Trainable):
         threads = config.run.threads or usable_cpus()
         workers = Workers(threads if self.device.type == "cpu" else 1)
         self.problem = _problem(config, self.data)
+        self._prepared = self.problem.encoder.prepare(self.data)
         method = METHODS[config.algorithm.name]
         if self.problem.kind not in method.learner.kinds:
             raise UserError(
@@ -79,9 +80,9 @@ class FewShotExperiment(Trainable):
 
     def drawer(self, split: str, ways: int, shots: int, queries: int) -> EpisodeDrawer:
         """Episodes of a split's classes; of fresh functions, for curves."""
-        if isinstance(self.data, Curves):
-            return _CurveDrawer(self.data, shots, queries, self.device)
-        examples = self.data.splits[split].to(self.device)
+        if isinstance(self._prepared, Curves):
+            return _CurveDrawer(self._prepared, shots, queries, self.device)
+        examples = self._prepared.splits[split].to(self.device)
         return EpisodeSampler(examples, ways, shots, queries)
 
     def test_drawer(self, split: str) -> EpisodeDrawer:
@@ -183,7 +184,7 @@ class _CurveDrawer:
 
 def _problem(config: FewShotConfig, data: DataSet | Curves) -> Problem:
     encoder, size = make_encoder(config.model, data), config.episodes
-    normalization = config.model.normalization
+    normalization = config.model.normalization if encoder.normalizes else "none"
     if isinstance(data, Curves):
         return Problem("regression", encoder, 1, size.shots, size.queries, 0, (), normalization)
     train = data.splits["train"]

@@ -3,12 +3,59 @@
 from metarl.errors import UserError
 from metarl.fewshot.config import ModelConfig
 from metarl.fewshot.data import Curves, DataSet
+from metarl.fewshot.models.conv4 import Conv4
 from metarl.fewshot.models.encoder import Encoder, Statistics
+from metarl.fewshot.models.perceptron import Perceptron
+from metarl.fewshot.models.text import BagOfNgrams, TextCNN, TextGRU
+from metarl.fewshot.models.transformer import Transformer
+
+TEXT_MODELS = {"ngrams": BagOfNgrams, "text_cnn": TextCNN, "text_gru": TextGRU}
 
 
 def make_encoder(config: ModelConfig, data: DataSet | Curves) -> Encoder:
-    """The configured network for these examples; UserError where they do not fit."""
-    raise UserError(f"model.name: no {config.name} for {data.name}")
+    """The configured network for these examples; UserError where they do not fit.
+
+    Only images pass through BatchNorm: curves and texts are read without it.
+    """
+    kind = "curves" if isinstance(data, Curves) else data.kind
+    reads = {"conv4": ("images",), "mlp": ("images", "curves")}.get(config.name, ("texts",))
+    if kind not in reads:
+        known = {"images": "conv4 or mlp", "curves": "mlp"}
+        fitting = known.get(kind, "ngrams, text_cnn, text_gru or transformer")
+        raise UserError(
+            f"model.name: {config.name} does not read {kind}; for {data.name} take {fitting}"
+        )
+    if isinstance(data, Curves):
+        return Perceptron(1, _sizes(config), batch_norm=False)
+    if data.kind == "images":
+        return _image_encoder(config, data)
+    if config.name == "transformer":
+        if config.pretrained is None:
+            raise UserError(
+                "model.pretrained: name a model of the transformers library, or a folder"
+            )
+        return Transformer(config.pretrained, _sizes(config), config.fine_tune)
+    return TEXT_MODELS[config.name](len(data.vocabulary), config.embedding, _sizes(config))
+
+
+def _image_encoder(config: ModelConfig, data: DataSet) -> Encoder:
+    channels, height, width = data.splits["train"].inputs.shape[1:]
+    batch_norm = config.normalization != "none"
+    if config.name == "mlp":
+        return Perceptron(channels * height * width, _sizes(config), batch_norm)
+    pool = config.downsampling == "pool"
+    if pool and min(height, width) < 16:
+        raise UserError(
+            f"model.downsampling: images of {height} x {width} cannot be pooled four times; "
+            "take stride, or images of at least 16 x 16"
+        )
+    return Conv4((channels, height, width), config.channels, pool, batch_norm)
+
+
+def _sizes(config: ModelConfig) -> tuple[int, ...]:
+    if not config.hidden_sizes:
+        raise UserError(f"model.hidden_sizes: {config.name} needs at least one layer")
+    return config.hidden_sizes
 
 
 __all__ = ["Encoder", "Statistics", "make_encoder"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
+from metarl.fewshot.data import Curves, DataSet
 from metarl.policies import Parameters
 
 Statistics = tuple[tuple[Tensor, Tensor], ...]
@@ -21,6 +22,15 @@ class Encoder(ABC):
 
     features: int
     """Numbers in the features of one example, F."""
+    normalizes: bool = False
+    """Whether it has BatchNorm; without, its statistics are empty."""
+    fixed: frozenset[str] = frozenset()
+    """Parameters that are learned across episodes, but that no inner loop of few gradient steps
+    changes: embeddings of words, of which an episode uses few, and pre-trained transformers."""
+
+    def prepare(self, data: DataSet | Curves) -> DataSet | Curves:
+        """The data as this network reads them; text models with tokens of their own change them."""
+        return data
 
     @abstractmethod
     def initial_parameters(self, generator: np.random.Generator) -> Parameters:

@@ -1,0 +1,91 @@
+"""Conv-4: the four convolutional blocks that most few-shot papers use."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional
+
+from metarl.fewshot.models.convolution import convolve
+from metarl.fewshot.models.encoder import Encoder, Statistics
+from metarl.fewshot.models.layers import glorot, normalization_parameters, normalize
+from metarl.policies import Parameters
+
+BLOCKS = 4
+
+
+class Conv4(Encoder):
+    """Four blocks of a 3 x 3 convolution, BatchNorm, ReLU and halving of both sides.
+
+    Vinyals et al. 2016, section 4.1, with 2 x 2 max pooling, whose last feature map is flattened
+    (28 x 28: one place, F = channels); or with convolutions of stride 2 instead, as MAML has it on
+    Omniglot (Finn et al. 2017, appendix A.1), whose last map is averaged over its places as in
+    that paper's code (28 x 28: 2 x 2 places, F = channels).
+
+    Weights start Glorot-uniform as in MAML's code, for which its inner learning rates were chosen.
+    A convolution has a bias only without BatchNorm, which would subtract it.
+
+    Args:
+        image: channels, height and width.
+        channels: of every block.
+        pool: max pooling; else stride 2.
+        batch_norm: normalise after each convolution.
+    """
+
+    def __init__(
+        self, image: tuple[int, int, int], channels: int, pool: bool, batch_norm: bool = True
+    ):
+        self.image, self.channels, self.pool = image, channels, pool
+        self.normalizes = batch_norm
+        height, width = image[1:]
+        for _ in range(BLOCKS):
+            height, width = (height // 2, width // 2) if pool else (-(-height // 2), -(-width // 2))
+        self.features = channels * height * width if pool else channels
+
+    def initial_parameters(self, generator: np.random.Generator) -> Parameters:
+        """`convI.weight` `[3, 3, C, channels]`, and `.scale` and `.shift`, or only `.shift`."""
+        parameters: Parameters = {}
+        before = self.image[0]
+        for block in range(BLOCKS):
+            name, shape = f"conv{block}", (3, 3, before, self.channels)
+            weight = glorot(generator, shape, 9 * before, 9 * self.channels)
+            parameters[f"{name}.weight"] = weight
+            parameters |= normalization_parameters(name, self.channels)
+            if not self.normalizes:
+                del parameters[f"{name}.scale"]
+            before = self.channels
+        return parameters
+
+    def __call__(
+        self,
+        parameters: Mapping[str, Tensor],
+        inputs: Tensor,
+        statistics: Statistics | None = None,
+    ) -> tuple[Tensor, Statistics]:
+        """Features `[B, n, F]` of images `[B, n, C, H, W]`."""
+        hidden = inputs.permute(0, 1, 3, 4, 2)
+        used: list[tuple[Tensor, Tensor]] = []
+        for block in range(BLOCKS):
+            name = f"conv{block}"
+            weight = parameters[f"{name}.weight"]
+            hidden = convolve(hidden, weight, stride=1 if self.pool else 2)
+            shape, rows = hidden.shape, hidden.flatten(1, 3)
+            if self.normalizes:
+                given = statistics[block] if statistics else None
+                rows, own = normalize(parameters, name, rows, given)
+                used.append(own)
+            else:
+                shift = parameters[f"{name}.shift"]
+                rows = rows + (shift.unsqueeze(1) if shift.dim() == 2 else shift)
+            hidden = rows.relu().view(shape)
+            if self.pool:
+                hidden = _max_pool(hidden)
+        features = hidden.flatten(2) if self.pool else hidden.mean(dim=(2, 3))
+        return features, tuple(used)
+
+
+def _max_pool(images: Tensor) -> Tensor:
+    """The highest of each 2 x 2 places of `[B, n, H, W, C]`; an odd last row or column is left."""
+    channels_first = images.flatten(0, 1).permute(0, 3, 1, 2)
+    pooled = functional.max_pool2d(channels_first, 2)
+    return pooled.permute(0, 2, 3, 1).unflatten(0, images.shape[:2])
