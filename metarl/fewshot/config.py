@@ -64,6 +64,9 @@ class ModelConfig:
     """conv4: channels of each block."""
     downsampling: Literal["pool", "stride"] = "pool"
     """conv4: max pooling after each block, or convolutions of stride 2."""
+    halvings: int = 4
+    """conv4: blocks that halve both sides, the first ones; fewer leave larger feature maps, which
+    Relation Networks compare (theirs are 2)."""
     hidden_sizes: tuple[int, ...] = (64, 64)
     """mlp: units of each layer, the last of which gives features; text models: of the layers above
     the words, the last one linear; text_gru: first those of the recurrent unit."""
@@ -80,6 +83,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "channels", "hidden_sizes", "embedding")
+        require(1 <= self.halvings <= 4, "halvings", f"must be 1 to 4, got {self.halvings}")
 
 
 @dataclass(frozen=True)

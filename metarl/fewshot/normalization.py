@@ -67,7 +67,7 @@ def embed(
             has none, and takes the support set's statistics, so that queries do not see each other.
     """
     averages = running.values if running is not None and mode == "running" else None
-    untrained = mode == "running" and running is not None and averages is None
+    untrained = mode == "running" and running is not None and not averages
     if mode == "support" or untrained:
         support, statistics = encoder(parameters, episodes.support_inputs)
         queries, _ = encoder(parameters, episodes.query_inputs, statistics)

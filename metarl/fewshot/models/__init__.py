@@ -44,12 +44,13 @@ def _image_encoder(config: ModelConfig, data: DataSet) -> Encoder:
     if config.name == "mlp":
         return Perceptron(channels * height * width, _sizes(config), batch_norm)
     pool = config.downsampling == "pool"
-    if pool and min(height, width) < 16:
+    halvings = config.halvings
+    if pool and min(height, width) < 2**halvings:
         raise UserError(
-            f"model.downsampling: images of {height} x {width} cannot be pooled four times; "
-            "take stride, or images of at least 16 x 16"
+            f"model.downsampling: images of {height} x {width} cannot be pooled {halvings} times; "
+            f"take stride, or images of at least {2**halvings} x {2**halvings}"
         )
-    return Conv4((channels, height, width), config.channels, pool, batch_norm)
+    return Conv4((channels, height, width), config.channels, pool, batch_norm, halvings)
 
 
 def _sizes(config: ModelConfig) -> tuple[int, ...]:

@@ -30,16 +30,24 @@ class Conv4(Encoder):
         channels: of every block.
         pool: max pooling; else stride 2.
         batch_norm: normalise after each convolution.
+        halvings: blocks that halve, the first ones: 2 for Relation Networks, which compare maps.
     """
 
     def __init__(
-        self, image: tuple[int, int, int], channels: int, pool: bool, batch_norm: bool = True
+        self,
+        image: tuple[int, int, int],
+        channels: int,
+        pool: bool,
+        batch_norm: bool = True,
+        halvings: int = BLOCKS,
     ):
         self.image, self.channels, self.pool = image, channels, pool
-        self.normalizes = batch_norm
+        self.normalizes, self.halvings = batch_norm, halvings
         height, width = image[1:]
-        for _ in range(BLOCKS):
+        for _ in range(halvings):
             height, width = (height // 2, width // 2) if pool else (-(-height // 2), -(-width // 2))
+        self.map_shape = (height, width, channels) if pool else (1, 1, channels)
+        """Height, width and channels of the map that the features are, in that order."""
         self.features = channels * height * width if pool else channels
 
     def initial_parameters(self, generator: np.random.Generator) -> Parameters:
@@ -68,7 +76,8 @@ class Conv4(Encoder):
         for block in range(BLOCKS):
             name = f"conv{block}"
             weight = parameters[f"{name}.weight"]
-            hidden = convolve(hidden, weight, stride=1 if self.pool else 2)
+            halves = block < self.halvings
+            hidden = convolve(hidden, weight, stride=2 if halves and not self.pool else 1)
             shape, rows = hidden.shape, hidden.flatten(1, 3)
             if self.normalizes:
                 given = statistics[block] if statistics else None
@@ -78,7 +87,7 @@ class Conv4(Encoder):
                 shift = parameters[f"{name}.shift"]
                 rows = rows + (shift.unsqueeze(1) if shift.dim() == 2 else shift)
             hidden = rows.relu().view(shape)
-            if self.pool:
+            if self.pool and halves:
                 hidden = _max_pool(hidden)
         features = hidden.flatten(2) if self.pool else hidden.mean(dim=(2, 3))
         return features, tuple(used)
