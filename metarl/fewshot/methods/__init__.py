@@ -30,3 +30,20 @@ def register_method(name: str, config: type) -> Callable[[Any], Any]:
         return learner
 
     return add
+
+
+# Below, because they register themselves above.
+from metarl.fewshot.methods import (  # noqa: E402, F401
+    anil,
+    maml,
+    meta_sgd,
+    reptile,
+)
+
+
+# Late: they register themselves above.
+import metarl.fewshot.methods.cnp  # noqa: E402
+import metarl.fewshot.methods.linear_baselines  # noqa: E402
+import metarl.fewshot.methods.platipus  # noqa: E402
+import metarl.fewshot.methods.regression_baselines  # noqa: E402
+import metarl.fewshot.methods.versa  # noqa: E402, F401
