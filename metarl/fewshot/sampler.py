@@ -39,56 +39,82 @@ class EpisodeSampler:
             )
         self._counts = counts
         self._starts = counts.cumsum() - counts
+        # Every image in its four positions: four times the memory, but turning costs no time.
+        inputs = examples.inputs
+        self._inputs = _all_turns(inputs) if examples.rotations else inputs
 
     def sample(self, generators: Sequence[np.random.Generator]) -> Episodes:
-        """One episode from each generator."""
-        drawn = [self._draw(generator) for generator in generators]
-        classes, index, turns = (
-            torch.from_numpy(np.stack(each)) for each in zip(*drawn, strict=True)
-        )
-        device = self.examples.inputs.device
-        inputs = self._gather(index.to(device), turns.to(device))
-        count = len(generators)
-        support, query = inputs.split([self.shots, self.queries], dim=2)
+        """One episode from each generator; it depends on that generator alone."""
+        classes, rows, turns = self.draw(generators)
+        device, count = self.examples.inputs.device, len(generators)
+        shots, queries = self.shots, self.queries
         return Episodes(
-            support.flatten(1, 2),
-            class_major_targets(count, self.ways, self.shots, device),
-            query.flatten(1, 2),
-            class_major_targets(count, self.ways, self.queries, device),
-            classes.to(device),
+            self._gather(rows[..., :shots], turns).flatten(1, 2),
+            class_major_targets(count, self.ways, shots, device),
+            self._gather(rows[..., shots:], turns).flatten(1, 2),
+            class_major_targets(count, self.ways, queries, device),
+            torch.from_numpy(classes).to(device),
         )
+
+    def draw(
+        self, generators: Sequence[np.random.Generator]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What B episodes are made of: classes `[B, N]`, rows of their examples `[B, N, K + Q]`
+        and quarter turns `[B, N]` (0 where the examples are never turned)."""
+        ways, each = self.ways, self.shots + self.queries
+        # Equally many numbers from every stream, so that all episodes are drawn by one formula.
+        sizes = [2 * ways, 2 * ways * each, ways]
+        numbers = np.stack([generator.random(sum(sizes)) for generator in generators])
+        of_classes, of_rows, of_turns = np.split(numbers, np.cumsum(sizes)[:-1], axis=1)
+        classes = _without_replacement(of_classes, np.full(len(generators), len(self._counts)))
+        counts = self._counts[classes]
+        places = _without_replacement(of_rows.reshape(*counts.shape, 2 * each), counts)
+        turns = (of_turns * (4 if self.examples.rotations else 0)).astype(np.int64)
+        return classes, self._starts[classes][..., None] + places, turns
 
     def examples_of_all(self, generator: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
         """Inputs `[count, ...]` and classes `[count]` of examples of the whole split, with
         replacement; the classes of turned images are the classes of the upright ones."""
-        rows = torch.from_numpy(generator.integers(self._counts.sum(), size=count))
-        ends = torch.from_numpy(self._counts.cumsum())
-        classes = torch.searchsorted(ends, rows, right=True)
-        turns = torch.from_numpy(generator.integers(4, size=count))
-        device = self.examples.inputs.device
-        turned = turns if self.examples.rotations else turns * 0
-        inputs = self._gather(rows.view(-1, 1).to(device), turned.to(device))
-        return inputs.squeeze(1), classes.to(device)
+        rows = generator.integers(self._counts.sum(), size=count)
+        turns = generator.integers(4 if self.examples.rotations else 1, size=count)
+        classes = np.searchsorted(self._counts.cumsum(), rows, side="right")
+        inputs = self._gather(rows[:, None], turns).squeeze(1)
+        return inputs, torch.from_numpy(classes).to(inputs.device)
 
-    def _draw(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Classes `[N]`, rows of their examples `[N, K + Q]`, quarter turns `[N]`."""
-        classes = generator.choice(len(self._counts), self.ways, replace=False)
-        each = self.shots + self.queries
-        counts = self._counts[classes]
-        # The places of the smallest random numbers are a draw without replacement.
-        numbers = generator.random((self.ways, counts.max()))
-        numbers[np.arange(counts.max()) >= counts[:, None]] = 2.0
-        chosen = numbers.argsort(axis=1)[:, :each]
-        turns = generator.integers(4, size=self.ways) if self.examples.rotations else counts * 0
-        return classes, self._starts[classes][:, None] + chosen, turns
+    def _gather(self, rows: np.ndarray, turns: np.ndarray) -> Tensor:
+        """Inputs at `rows` `[..., k]`, the k turned alike; images as floats in [0, 1]."""
+        rows = rows + turns[..., None] * len(self.examples.inputs)
+        index = torch.from_numpy(rows.ravel()).to(self._inputs.device)
+        # `index_select` copies whole rows; indexing with a tensor is ten times slower.
+        inputs = self._inputs.index_select(0, index)
+        if inputs.dtype == torch.uint8:
+            inputs = inputs.float().div_(255.0)
+        return inputs.view(*rows.shape, *inputs.shape[1:])
 
-    def _gather(self, index: Tensor, turns: Tensor) -> Tensor:
-        """Inputs at `index` `[..., k]`, the k turned alike; images as floats in [0, 1]."""
-        inputs = self.examples.inputs[index]
-        if inputs.dtype != torch.uint8:
-            return inputs
-        if self.examples.rotations:
-            for quarter in range(1, 4):
-                mask = turns == quarter
-                inputs[mask] = inputs[mask].rot90(quarter, (-2, -1))
-        return inputs.float() / 255.0
+
+def _without_replacement(numbers: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """k different integers below each of `counts`, in random order.
+
+    Floyd's algorithm (Bentley and Floyd, CACM 30(9), 1987) draws the set, whatever the count, and
+    a second random number for each of them the order.
+
+    Args:
+        numbers: uniform on [0, 1), `[..., 2 k]`.
+        counts: k or more, `[...]`.
+
+    Returns `[..., k]`.
+    """
+    drawing, ordering = np.split(numbers, 2, axis=-1)
+    size = drawing.shape[-1]
+    chosen = np.empty(drawing.shape, dtype=np.int64)
+    for place in range(size):
+        last = counts - size + place
+        proposed = (drawing[..., place] * (last + 1)).astype(np.int64)
+        taken = (chosen[..., :place] == proposed[..., None]).any(axis=-1)
+        chosen[..., place] = np.where(taken, last, proposed)
+    return np.take_along_axis(chosen, ordering.argsort(axis=-1), axis=-1)
+
+
+def _all_turns(images: Tensor) -> Tensor:
+    """Images `[n, c, H, W]` turned by 0, 1, 2 and 3 quarters, `[4 n, c, H, W]`."""
+    return torch.cat([images.rot90(quarter, (-2, -1)) for quarter in range(4)])

@@ -8,12 +8,16 @@ from metarl.fewshot.config import DataConfig
 from metarl.fewshot.data.curves import Curves, reader_of
 from metarl.fewshot.data.examples import DataSet, Examples
 from metarl.fewshot.data.gaussian_process import GaussianProcess
+from metarl.fewshot.data.glyphs import GlyphOptions, read_glyphs
+from metarl.fewshot.data.options import with_options
 from metarl.fewshot.data.sinusoids import Sinusoids
 
-DATA_SETS: dict[str, Callable[..., DataSet | Curves]] = {}
+DATA_SETS: dict[str, Callable[..., DataSet | Curves]] = {
+    "gaussian_process": reader_of(GaussianProcess),
+    "glyphs": with_options(GlyphOptions, read_glyphs),
+    "sinusoids": reader_of(Sinusoids),
+}
 """What reads or makes each data set: called with `root`, `split` and the configured options."""
-DATA_SETS["gaussian_process"] = reader_of(GaussianProcess)
-DATA_SETS["sinusoids"] = reader_of(Sinusoids)
 
 
 def load_data(config: DataConfig) -> DataSet | Curves:

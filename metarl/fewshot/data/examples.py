@@ -17,7 +17,7 @@ class Examples:
     """All examples of a split's classes: those of one class side by side, classes in order."""
 
     inputs: Tensor
-    """`[n, ...]`: uint8 images `[n, 1, H, W]` (0 to 255), or int64 token numbers `[n, L]`, 0 where
+    """`[n, ...]`: uint8 images `[n, c, H, W]` (0 to 255), or int64 token numbers `[n, L]`, 0 where
     a text has ended."""
     counts: Tensor
     """`[C]` int64, examples of each class."""
