@@ -132,3 +132,72 @@ def test_stacked_and_separate_learners_do_the_same_work(monkeypatch: pytest.Monk
     assert [len(part) for part in many._tasks] == [1, 1, 1]
     together = np.concatenate([part["velocity"].numpy() for part in many._tasks])
     np.testing.assert_array_equal(together, one._tasks[0]["velocity"].numpy())
+
+
+def test_json_of_the_continual_sweep_holds_every_figure(tmp_path: Path) -> None:
+    preset = ROOT / "configs" / "continual" / "point_goals" / "l2.yaml"
+    size = ["--iterations", "1", "--seeds", "1", "--sequential", "1", "--threads", "1"]
+    options = ["--json", "--preset", str(preset), *size]
+    done = run_benchmark(tmp_path, *options, script="benchmark_continual.py")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["learners"], found["sequential_measured"]) == (5, 1)
+    keys = ("stacked_sweep_over_sequential", "without_start_up", "at_preset_length")
+    assert all(found[key] > 0 for key in keys)
+    seconds = found["seconds"]
+    ratio = seconds["sequential"] / seconds["stacked"]
+    assert found["stacked_sweep_over_sequential"] == pytest.approx(ratio, rel=0.01)
+    assert all(0 < share < 1 for share in found["start_up_share"].values())
+    assert "5 learners, stacked" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def continual(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return importlib.import_module("benchmark_continual")
+
+
+def test_figures_of_the_continual_sweep_by_hand(continual: Any) -> None:
+    sweep = continual.Sweep(Path("l2.yaml"), "l2", (0.1, 1.0), 2, 20, 2)
+    singles = [continual.Process(20.0, 12.0), continual.Process(30.0, 18.0)]
+    found = continual.figures(sweep, continual.Process(100.0, 80.0), singles, longer=4.0)
+    # Two of four learners: 2 * 50 s one after the other, of which 2 * 30 s in iterations.
+    assert found["seconds"] == {"stacked": 100.0, "sequential": 100.0}
+    assert found["stacked_sweep_over_sequential"] == 1.0
+    assert found["without_start_up"] == 0.75
+    assert found["at_preset_length"] == round((40 + 4 * 60) / (20 + 4 * 80), 3)
+    assert found["start_up_share"] == {"stacked": 0.2, "sequential": 0.4}
+    assert found["seconds_of_one"] == [20.0, 30.0]
+
+
+def test_single_learners_are_spread_over_strengths_around_the_stacked_one(
+    continual: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[tuple[Any, ...]] = []
+
+    def train(self: Any, strengths: Any, seeds: int, seed: int) -> Any:
+        trained.append((tuple(strengths), seeds, seed))
+        return continual.Process(1.0, 1.0)
+
+    monkeypatch.setattr(continual.Sweep, "_train", train)
+    sweep = continual.Sweep(Path("l2.yaml"), "l2", (0.1, 1.0, 10.0), 2, 20, 2)
+    continual.measure(sweep, 3)
+    whole = ((0.1, 1.0, 10.0), 2, 1)
+    assert trained == [((0.1,), 1, 1), ((1.0,), 1, 2), whole, ((10.0,), 1, 3)]
+    trained.clear()
+    continual.measure(sweep, 1)
+    assert trained == [((0.1,), 1, 1), whole]
+    trained.clear()
+    continual.measure(sweep, sweep.learners)
+    alone = [strengths for strengths, seeds, _ in trained if seeds == 1]
+    assert sorted(alone) == sorted(2 * [(0.1,), (1.0,), (10.0,)])
+    assert len({seed for _, seeds, seed in trained if seeds == 1}) == 6
+
+
+def test_a_preset_without_a_sweep_is_refused_in_one_line(tmp_path: Path) -> None:
+    preset = ROOT / "configs" / "point_navigation" / "maml_trpo.yaml"
+    done = run_benchmark(tmp_path, "--preset", str(preset), script="benchmark_continual.py")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "is no continual preset: it has no section `sequence`" in done.stderr
