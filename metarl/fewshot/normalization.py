@@ -1,6 +1,6 @@
 """Where BatchNorm's statistics come from: `transductive`, `support`, `running` or `none`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,6 +47,16 @@ class RunningStatistics:
         """Continue from `state_dict`."""
         values = tuple((mean.to(device), var.to(device)) for mean, var in state["values"])
         self.values = values or None
+
+
+@torch.no_grad()
+def joined(pieces: Sequence[Statistics]) -> Statistics:
+    """Statistics `[B, C]` of all episodes, of those of chunks; without a graph."""
+    layers = zip(*pieces, strict=True)
+    return tuple(
+        (torch.cat([mean for mean, _ in layer]), torch.cat([variance for _, variance in layer]))
+        for layer in layers
+    )
 
 
 def embed(

@@ -35,15 +35,25 @@ def register_method(name: str, config: type) -> Callable[[Any], Any]:
 # Below, because they register themselves above.
 from metarl.fewshot.methods import (  # noqa: E402, F401
     anil,
+    cnp,
+    distillation,
+    domain_adaptation,
+    fine_tuning,
+    frozen_features,
+    linear_baselines,
     maml,
+    matching,
     meta_sgd,
+    mutual_distance,
+    platipus,
+    pretrained_meta_training,
+    prototypical,
+    regression_baselines,
+    relation,
     reptile,
+    siamese,
+    tfidf,
+    untrained,
+    versa,
+    weighted_multi_task,
 )
-
-
-# Late: they register themselves above.
-import metarl.fewshot.methods.cnp  # noqa: E402
-import metarl.fewshot.methods.linear_baselines  # noqa: E402
-import metarl.fewshot.methods.platipus  # noqa: E402
-import metarl.fewshot.methods.regression_baselines  # noqa: E402
-import metarl.fewshot.methods.versa  # noqa: E402, F401
