@@ -30,11 +30,14 @@ def linear_parameters(
 
 
 def linear(parameters: Mapping[str, Tensor], name: str, values: Tensor) -> Tensor:
-    """`[B, n, out]` of values `[B, n, in]`, with the layer that `linear_parameters` named."""
-    weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
-    if weight.dim() == 3:
-        return torch.baddbmm(bias.unsqueeze(1), values, weight)
-    return values @ weight + bias
+    """`[B, n, out]` of values `[B, n, in]`, with the layer that `linear_parameters` named; its bias
+    may be missing."""
+    weight, bias = parameters[f"{name}.weight"], parameters.get(f"{name}.bias")
+    if weight.dim() == 2:
+        return values @ weight if bias is None else values @ weight + bias
+    if bias is None:
+        return torch.bmm(values, weight)
+    return torch.baddbmm(bias.unsqueeze(1), values, weight)
 
 
 def dense_parameters(

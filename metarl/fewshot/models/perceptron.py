@@ -33,10 +33,11 @@ class Perceptron(Encoder):
         self.features = sizes[-1]
 
     def initial_parameters(self, generator: np.random.Generator) -> Parameters:
-        """`denseI.weight`, `denseI.bias`, and `denseI.scale` and `denseI.shift` of BatchNorm."""
+        """`denseI.weight` and `denseI.bias`, or `denseI.scale` and `denseI.shift` of BatchNorm."""
         parameters = dense_parameters(generator, self.inputs, self.sizes)
         if self.normalizes:
             for index, size in enumerate(self.sizes):
+                del parameters[f"dense{index}.bias"]  # BatchNorm would subtract it
                 parameters |= normalization_parameters(f"dense{index}", size)
         return parameters
 
