@@ -5,16 +5,27 @@ from typing import Any
 
 from metarl.errors import UserError, nearest
 from metarl.fewshot.config import DataConfig
+from metarl.fewshot.data.banking77 import read_banking77
+from metarl.fewshot.data.clinc150 import read_clinc150
+from metarl.fewshot.data.csv_file import CsvOptions, read_csv
 from metarl.fewshot.data.curves import Curves, reader_of
 from metarl.fewshot.data.examples import DataSet, Examples
+from metarl.fewshot.data.folder import FolderOptions, read_folder
 from metarl.fewshot.data.gaussian_process import GaussianProcess
 from metarl.fewshot.data.glyphs import GlyphOptions, read_glyphs
+from metarl.fewshot.data.omniglot import OmniglotOptions, read_omniglot
 from metarl.fewshot.data.options import with_options
 from metarl.fewshot.data.sinusoids import Sinusoids
+from metarl.fewshot.data.texts import TextOptions
 
 DATA_SETS: dict[str, Callable[..., DataSet | Curves]] = {
+    "banking77": with_options(TextOptions, read_banking77),
+    "clinc150": with_options(TextOptions, read_clinc150),
+    "csv": with_options(CsvOptions, read_csv),
+    "folder": with_options(FolderOptions, read_folder),
     "gaussian_process": reader_of(GaussianProcess),
     "glyphs": with_options(GlyphOptions, read_glyphs),
+    "omniglot": with_options(OmniglotOptions, read_omniglot),
     "sinusoids": reader_of(Sinusoids),
 }
 """What reads or makes each data set: called with `root`, `split` and the configured options."""

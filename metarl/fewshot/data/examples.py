@@ -95,10 +95,12 @@ class DataSet:
         )
         # Not through __post_init__'s check: validation is told twice on purpose.
         merged = object.__new__(DataSet)
+        protocol = f"{self.protocol}; trained on the validation classes too"
         texts = dict(self.texts)
         if texts:
             texts["train"] = texts["train"] + texts["validation"]
-        values = {**vars(self), "splits": {**self.splits, "train": both}, "texts": texts}
+        splits = {**self.splits, "train": both}
+        values = {**vars(self), "splits": splits, "protocol": protocol, "texts": texts}
         for name, value in values.items():
             object.__setattr__(merged, name, value)
         return merged

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from metarl.errors import UserError
 from metarl.fewshot.data.examples import DataSet
-from metarl.validation import InvalidValue, build, require
+from metarl.validation import InvalidValue, build
 
 Options = TypeVar("Options")
 
@@ -23,14 +23,6 @@ def with_options(
         return read(root, split, chosen)
 
     return reader
-
-
-def require_fraction(config: object, *keys: str) -> None:
-    """Each named field is more than 0, and less than 1 together."""
-    values = [getattr(config, key) for key in keys]
-    for key, value in zip(keys, values, strict=True):
-        require(0.0 < value < 1.0, key, f"must be between 0 and 1, got {value}")
-    require(sum(values) < 1.0, keys[0], f"and {' and '.join(keys[1:])} must leave classes to train")
 
 
 def unknown_split(name: str, split: str, *known: str) -> UserError:
