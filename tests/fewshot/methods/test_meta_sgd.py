@@ -39,7 +39,7 @@ def test_all_rates_start_at_one_value_of_the_range() -> None:
     rates = {n: v for n, v in learner.parameters.items() if n.startswith("rate.")}
     assert "rate.words.weight" not in rates  # no inner step changes the words
     assert set(rates) == {f"rate.{n}" for n in learner.parameters if learner.adapts(n)}
-    (value,) = {float(each) for rate in rates.values() for each in rate.flatten()}
+    (value,) = {float(each) for rate in rates.values() for each in rate.detach().flatten()}
     assert 0.005 <= value <= 0.1
 
 
