@@ -5,7 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -13,6 +13,17 @@ NOT_RUN = "<!-- not run in tests -->"
 FENCE = re.compile(r"^```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"# (?P<name>[\w/.-]+\.\w+)\n")
 # Instead of what a command or its preset says, or in addition to it.
+TINY_CONTINUAL = {
+    "--sequence.horizon": "8",
+    "--sequence.iterations": "2",
+    "--sequence.episodes": "4",
+    "--policy.hidden_sizes": "8",
+    "--algorithm.seeds": "2",
+    "--evaluation.evaluate_every": "2",
+    "--evaluation.episodes": "2",
+    "--evaluation.adaptation_steps": "1",
+    "--run.threads": "1",
+}
 TINY = {
     "--tasks.tasks_per_iteration": "3",
     "--tasks.episodes_per_task": "2",
@@ -56,29 +67,37 @@ def commands(text: str) -> list[list[str]]:
     return [words for words in found if words]
 
 
-def shortened(words: list[str]) -> list[str]:
+def shortened(words: list[str], tiny: Mapping[str, str]) -> list[str]:
     """The same training with a tiny budget."""
     kept: list[str] = []
     skipping = False
     for word in words:
         if word.startswith("--"):
-            skipping = word.partition("=")[0] in TINY
+            skipping = word.partition("=")[0] in tiny
         if not skipping:
             kept.append(word)
-    return kept + [word for option in TINY.items() for word in option]
+    return kept + [word for option in tiny.items() for word in option]
 
 
-def runnable(words: list[str]) -> list[str] | None:
-    """What to run in place of a command; None for those that are only looked at."""
+def tiny_for(preset: Path) -> Mapping[str, str]:
+    """The tiny budget of a preset's kind of experiment."""
+    continual = re.search(r"^sequence:", preset.read_text(encoding="utf-8"), re.MULTILINE)
+    return TINY_CONTINUAL if continual else TINY
+
+
+def runnable(words: list[str], folder: Path) -> list[str] | None:
+    """What to run in `folder` in place of a command; None for those that are only looked at."""
     python, help_only = [sys.executable], "--help" in words or "--list" in words
     match words:
         case ["metarl", "train", *rest]:
             trains = not help_only and "--resume" not in rest
-            return [*python, "-m", "metarl", "train", *(shortened(rest) if trains else rest)]
+            if trains:
+                rest = shortened(rest, tiny_for(folder / rest[0]))
+            return [*python, "-m", "metarl", "train", *rest]
         case ["metarl", *rest]:
             return [*python, "-m", "metarl", *rest]
         case ["python", script, *rest] if script.startswith("scripts/train_"):
-            return [*python, script, *(rest if help_only else shortened(rest))]
+            return [*python, script, *(rest if help_only else shortened(rest, TINY))]
         case ["python", script, *rest] if script.startswith("scripts/"):
             return [*python, script, "--help"]  # benchmarks take minutes
     return None
@@ -92,7 +111,7 @@ def run_commands(text: str, folder: Path, installed: Path | None = None) -> dict
     """
     outputs = {}
     for words in commands(text):
-        command = runnable(words)
+        command = runnable(words, folder)
         if command is None:
             assert words[0] in ("make", "git", "cd", "source", "pip"), f"unknown command {words}"
             continue
