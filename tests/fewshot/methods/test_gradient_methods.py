@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -103,7 +104,7 @@ def test_query_targets_are_not_read(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_regression_is_learned(name: str) -> None:
     encoder = ENCODERS["curves"]
-    settings = {"inner_learning_rate": 0.01} if name in ("maml", "anil") else {}
+    settings: dict[str, Any] = {"inner_learning_rate": 0.01} if name in ("maml", "anil") else {}
     learner = make_learner(name, encoder, **settings)
     metrics = learner.update(Source(encoder))
     assert metrics["train/mse"] > 0

@@ -1,5 +1,7 @@
 """MAML: gradients through the inner loop, first and second order."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -106,8 +108,8 @@ def test_another_number_of_classes_in_training_is_refused() -> None:
     encoder = ENCODERS["strided"]
     learner = make_learner("maml", encoder)
     source = Source(encoder)
-    fewer = source.episodes()
-    wrong = Episodes(*(*list(vars(fewer).values())[:4], fewer.classes[:, :2]))
+    drawn = source.episodes()
+    wrong = dataclasses.replace(drawn, classes=drawn.classes[:, :2])
     source.episodes = lambda: wrong
     with pytest.raises(UserError, match=r"3 classes and cannot train on 2; set episodes\.training"):
         learner.update(source)

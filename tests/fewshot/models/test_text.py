@@ -97,11 +97,12 @@ def test_the_recurrent_unit_is_torchs() -> None:
     for name in ("input.bias", "recurrent.bias"):
         parameters[name] = torch.linspace(-1.0, 1.0, 18)
     unit = torch.nn.GRU(5, 6, batch_first=True)
+    own = dict(unit.named_parameters())
     with torch.no_grad():
-        unit.weight_ih_l0.copy_(parameters["input.weight"].T)
-        unit.weight_hh_l0.copy_(parameters["recurrent.weight"].T)
-        unit.bias_ih_l0.copy_(parameters["input.bias"])
-        unit.bias_hh_l0.copy_(parameters["recurrent.bias"])
+        own["weight_ih_l0"].copy_(parameters["input.weight"].T)
+        own["weight_hh_l0"].copy_(parameters["recurrent.weight"].T)
+        own["bias_ih_l0"].copy_(parameters["input.bias"])
+        own["bias_hh_l0"].copy_(parameters["recurrent.bias"])
     features, _ = encoder(parameters, TOKENS)
     for text, length in ((TOKENS[0, 0], 4), (TOKENS[0, 1], 2)):
         _, last = unit(parameters[WORDS][text[:length]].unsqueeze(0))
