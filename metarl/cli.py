@@ -29,7 +29,9 @@ Options that are not given keep the values of the run's configuration. Learning 
   metarl evaluate RUN --evaluation.inner_learning_rates 0.1 0.05
 Of a run with tasks.stages also stages.json, .csv and .png: returns on the tasks of every stage.
 Of a continual run RUN/evaluation/continual.json and pictures; it measures while it trains, and
-takes no options here. The last line printed is the picture, or the file."""
+takes no options here. The last line printed is the picture, or the file.
+Of a few-shot run RUN/evaluation/fewshot-SPLIT.json, .csv and .png, with predictions of curves:
+  metarl evaluate RUN --episodes 600 --steps 3"""
 
 RENDER_EPILOG = """\
 Shows random actions, or with --run what a trained policy does after adapting to the task.
@@ -51,6 +53,7 @@ Groups runs by family, learner and seed; below a folder it takes every run there
 Runs whose family version, horizon, tasks, episodes or MuJoCo version differ are refused.
 Continual runs are compared among themselves, a section for each sequence: matrix of returns,
 performance over time, curves over lambda, forgetting and transfer; matrix.csv has every stage.
+Few-shot runs, too: a section for each data set and size of episodes, beside published figures.
 The last line printed is the report."""
 
 CHECK_EPILOG = """\
@@ -317,6 +320,7 @@ def _evaluate(options: argparse.Namespace, dotted: list[str]) -> int:
     from metarl.continual.config import is_continual
     from metarl.evaluation.curves import table
     from metarl.evaluation.run import evaluate_run
+    from metarl.fewshot.config import is_few_shot
 
     overrides = parse_overrides(dotted)
     _refuse(overrides, ("evaluation.", "run.threads", "run.device"))
@@ -325,6 +329,8 @@ def _evaluate(options: argparse.Namespace, dotted: list[str]) -> int:
     console = Console(stderr=True)
     if is_continual(options.folder):
         return _evaluate_continual(options.folder, overrides, console)
+    if is_few_shot(options.folder):
+        return _evaluate_few_shot(options.folder, overrides, console)
     with console.status("adapting to held-out tasks") as status:
         curve, picture = evaluate_run(
             options.folder,
@@ -368,6 +374,19 @@ def _evaluate_continual(folder: str, overrides: dict[str, object], console: Any)
     return 0
 
 
+def _evaluate_few_shot(folder: str, overrides: dict[str, object], console: Any) -> int:
+    from rich.console import Console
+
+    from metarl.fewshot.results import captions, table
+    from metarl.fewshot.run import evaluate_few_shot
+
+    with console.status("evaluating") as status:
+        result, picture = evaluate_few_shot(folder, overrides, status.update)
+    Console().print(table(result), *captions(result), sep="\n")
+    print(picture)
+    return 0
+
+
 def _compare(options: argparse.Namespace, dotted: list[str]) -> int:
     from metarl.continual.runs import are_continual
     from metarl.evaluation.compare import (
@@ -378,9 +397,13 @@ def _compare(options: argparse.Namespace, dotted: list[str]) -> int:
         write_comparison,
     )
     from metarl.evaluation.comparison.runs import find_runs
+    from metarl.fewshot.comparison import are_few_shot
 
     _refuse(dotted, ())
-    if are_continual(find_runs(options.folders)):
+    runs = find_runs(options.folders)
+    if are_few_shot(runs):
+        return _compare_few_shot(options)
+    if are_continual(runs):
         return _compare_continual(options)
     folder = output_folder(options.output)
     split = options.split or "test"
@@ -410,6 +433,27 @@ def _compare_continual(options: argparse.Namespace) -> int:
     with _status() as status:
         comparison = load_comparison(
             find_runs(options.folders), options.allow_mixed, options.evaluate, status.update
+        )
+        report = write_comparison(comparison, folder, status.update)
+    _show(options, report, as_json(comparison), terminal_tables(comparison))
+    return 0
+
+
+def _compare_few_shot(options: argparse.Namespace) -> int:
+    from metarl.evaluation.compare import output_folder
+    from metarl.evaluation.comparison.runs import find_runs
+    from metarl.fewshot.compare import (
+        as_json,
+        is_part,
+        load_comparison,
+        terminal_tables,
+        write_comparison,
+    )
+
+    folder = output_folder(options.output, is_part)
+    with _status() as status:
+        comparison = load_comparison(
+            find_runs(options.folders), options.split or "test", options.evaluate, status.update
         )
         report = write_comparison(comparison, folder, status.update)
     _show(options, report, as_json(comparison), terminal_tables(comparison))

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from metarl.config import PlaceConfig
+from metarl.config import PlaceConfig, read_yaml
 from metarl.validation import require, require_at_least
 
 
@@ -141,3 +142,11 @@ class FewShotConfig:
         from metarl.fewshot.methods import METHODS
 
         return {name: each.config for name, each in METHODS.items()}
+
+
+def is_few_shot(folder: str | Path) -> bool:
+    """Whether a run folder is one of a few-shot run; UserError for one that is none or damaged."""
+    from metarl.training.run_folder import RunFolder
+
+    mapping = read_yaml(RunFolder.open(folder).config_file)
+    return isinstance(mapping, Mapping) and "data" in mapping

@@ -63,6 +63,7 @@ def evaluate(
     settings, drawer = experiment.config.evaluation, experiment.test_drawer(split)
     batch = experiment.config.episodes.per_batch
     pieces: list[tuple[Tensor, Tensor, Tensor]] = []
+    predictions: list[Prediction] = []
     for start in range(0, episodes, batch):
         numbers = range(start, min(start + batch, episodes))
         purpose = f"few-shot evaluation {split}"

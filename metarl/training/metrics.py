@@ -168,18 +168,24 @@ def _refusals(path: Path, run: Path) -> Iterator[None]:
 
 
 def log_evaluation(
-    run: Path, returns: Iterable[float], split: str, picture: Path, iteration: int
+    run: Path,
+    returns: Iterable[float],
+    split: str,
+    picture: Path,
+    iteration: int,
+    measure: str = "return",
 ) -> None:
     """Put an adaptation curve into the run's TensorBoard: `<split>/return` by adaptation step.
 
     Args:
         returns: mean return after 0, 1, ... adaptation steps.
         picture: PNG of the curve, shown at `iteration`.
+        measure: what is logged where it is no return.
     """
     folder = run / "tensorboard" / f"evaluation-{split}"
     with _refusals(folder, run), SummaryWriter(str(folder)) as writer:
         for step, value in enumerate(returns):
-            writer.add_scalar(f"{split}/return_by_adaptation_step", float(value), step)
+            writer.add_scalar(f"{split}/{measure}_by_adaptation_step", float(value), step)
         with Image.open(picture) as image:
             pixels = np.asarray(image.convert("RGB"))
         writer.add_image(f"{split}/adaptation_curve", pixels, iteration, dataformats="HWC")

@@ -16,8 +16,7 @@ class Sinusoids(Curves):
     of noise are the authors' code's.
 
     Args:
-        noise: standard deviation of Gaussian noise on every y; 0 in the paper, 0.3 in PLATIPUS
-            (Finn et al. 2018).
+        noise: standard deviation of Gaussian noise on every y; 0 in the paper.
 
     Raises UserError for negative noise.
     """
