@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -28,6 +29,9 @@ class TextOptions:
     min_count: int = 2
     """How often the training texts must have a word for it to have a number of its own; with 2,
     rare words train what stands for unknown ones."""
+    vocabulary: Literal["training", "all"] = "training"
+    """Whose words have numbers: those of the training texts, or of all texts, for methods that
+    compare words without learning them (TF-IDF), where a new word is worth most."""
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "max_length", "min_count")
@@ -48,13 +52,16 @@ class TextClasses:
 
 
 def text_data(classes: TextClasses, options: TextOptions) -> DataSet:
-    """The data set: the vocabulary is of the training classes' texts alone."""
+    """The data set; unless `options.vocabulary` says otherwise, the vocabulary is of the training
+    classes' texts alone."""
     texts = {
         split: tuple(" ".join(text.split()) for name in names for text in classes.texts[name])
         for split, names in classes.split.items()
     }
     tokens = {split: [tokenize(text) for text in each] for split, each in texts.items()}
-    vocabulary = vocabulary_of(tokens["train"], options.min_count)
+    known = list(tokens) if options.vocabulary == "all" else ["train"]
+    read = [text for split in known for text in tokens[split]]
+    vocabulary = vocabulary_of(read, options.min_count)
     numbers = {token: number for number, token in enumerate(vocabulary)}
     splits = {
         split: Examples(
@@ -67,7 +74,8 @@ def text_data(classes: TextClasses, options: TextOptions) -> DataSet:
     }
     protocol = (
         f"{classes.origin}; lower case, words and punctuation, the first {options.max_length}; "
-        f"{len(vocabulary) - 2} words that training texts have at least {options.min_count} times"
+        f"{len(vocabulary) - 2} words that {options.vocabulary} texts have at least "
+        f"{options.min_count} times"
     )
     return DataSet(classes.name, "texts", splits, protocol, vocabulary, texts)
 

@@ -37,6 +37,13 @@ def test_vocabulary_is_of_training_texts_alone() -> None:
     assert everything[6:] == ("a", "bill", "rent")
 
 
+def test_vocabulary_of_all_texts_has_words_that_training_texts_lack() -> None:
+    data = text_data(CLASSES, TextOptions(min_count=1, vocabulary="all"))
+    assert set(data.vocabulary) > {"bill", "late", "unheard"}
+    assert 1 not in data.splits["test"].inputs
+    assert "that all texts have at least 1 times" in data.protocol
+
+
 def test_token_numbers() -> None:
     splits = text_data(CLASSES, TextOptions()).splits
     assert splits["train"].inputs.tolist() == [
