@@ -40,7 +40,7 @@ from metarl.fewshot.episodes import Episodes
 from metarl.fewshot.learner import FewShotLearner, Problem
 from metarl.fewshot.methods import METHODS
 from metarl.fewshot.models import make_encoder
-from metarl.fewshot.models.layers import EPSILON
+from metarl.fewshot.models.batch_norm import EPSILON
 from metarl.fewshot.sampler import EpisodeSampler
 from metarl.simulation.cpus import usable_cpus
 from metarl.tasks import stream

@@ -19,15 +19,10 @@ from metarl.fewshot.episodes import Episodes
 from metarl.fewshot.methods import register_method
 from metarl.fewshot.methods.classifiers import class_sums, one_hot
 from metarl.fewshot.methods.metric import Comparison, MetricConfig, MetricLearner, ways_of
+from metarl.fewshot.models.batch_norm import normalization_parameters, normalize
 from metarl.fewshot.models.convolution import convolve
 from metarl.fewshot.models.encoder import Encoder, Statistics
-from metarl.fewshot.models.layers import (
-    glorot,
-    linear,
-    linear_parameters,
-    normalization_parameters,
-    normalize,
-)
+from metarl.fewshot.models.layers import glorot, linear, linear_parameters
 from metarl.policies import Parameters
 from metarl.validation import require_at_least, require_positive
 

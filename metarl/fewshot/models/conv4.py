@@ -6,9 +6,10 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
+from metarl.fewshot.models.batch_norm import normalization_parameters, normalize
 from metarl.fewshot.models.convolution import convolve
 from metarl.fewshot.models.encoder import Encoder, Statistics
-from metarl.fewshot.models.layers import glorot, normalization_parameters, normalize
+from metarl.fewshot.models.layers import glorot
 from metarl.policies import Parameters
 
 BLOCKS = 4

@@ -9,9 +9,6 @@ from torch import Tensor
 
 from metarl.policies import Parameters
 
-EPSILON = 1e-5
-"""Added to a variance before its root is taken."""
-
 
 def glorot(
     generator: np.random.Generator, shape: Sequence[int], fan_in: int, fan_out: int
@@ -55,39 +52,6 @@ def dense(parameters: Mapping[str, Tensor], values: Tensor, layers: int) -> Tens
     for index in range(layers):
         values = linear(parameters, f"dense{index}", values if index == 0 else values.relu())
     return values
-
-
-def normalization_parameters(name: str, channels: int) -> Parameters:
-    """`NAME.scale` of ones and `NAME.shift` of zeros, `[C]`."""
-    return {f"{name}.scale": torch.ones(channels), f"{name}.shift": torch.zeros(channels)}
-
-
-def normalize(
-    parameters: Mapping[str, Tensor],
-    name: str,
-    values: Tensor,
-    statistics: tuple[Tensor, Tensor] | None = None,
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Batch normalisation of values `[B, r, C]`, of each episode by itself.
-
-    Ioffe & Szegedy 2015, algorithm 1. Without `statistics` over the r rows; the variance divides by
-    r, here and in the running averages (torch's divide by r - 1).
-
-    Returns the normalised values and the mean and variance, `[B, C]`, that were used.
-    """
-    if statistics is None:
-        variance, mean = torch.var_mean(values, dim=1, correction=0)
-        statistics = mean, variance
-    mean, variance = (_rows(each) for each in statistics)
-    scale, shift = (_rows(parameters[f"{name}.{each}"]) for each in ("scale", "shift"))
-    # scale * (x - mean) / std + shift, with one pass over x.
-    factor = scale * (variance + EPSILON).rsqrt()
-    return torch.addcmul(shift - mean * factor, values, factor), statistics
-
-
-def _rows(values: Tensor) -> Tensor:
-    """`[C]`, or `[B, C]` as `[B, 1, C]`: to go with `[B, r, C]`."""
-    return values.unsqueeze(1) if values.dim() == 2 else values
 
 
 def lookup(table: Tensor, tokens: Tensor) -> Tensor:

@@ -5,13 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
+from metarl.fewshot.models.batch_norm import normalization_parameters, normalize
 from metarl.fewshot.models.encoder import Encoder, Statistics
-from metarl.fewshot.models.layers import (
-    dense_parameters,
-    linear,
-    normalization_parameters,
-    normalize,
-)
+from metarl.fewshot.models.layers import dense_parameters, linear
 from metarl.policies import Parameters
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from metarl.fewshot.models.batch_norm import normalize
 from metarl.fewshot.models.conv4 import Conv4
 from metarl.fewshot.models.encoder import Encoder
-from metarl.fewshot.models.layers import normalize
 from metarl.fewshot.models.perceptron import Perceptron
 from metarl.policies import stack
 
@@ -127,3 +127,20 @@ def test_a_maximum_is_taken_of_the_right_places() -> None:
     image[0, 0, 0, 15, 0], image[1, 0, 0, 3, 7] = 3.0, 5.0
     features, _ = encoder(parameters, image)
     assert features.flatten().tolist() == [3.0, 5.0]
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3)])
+def test_batch_norm_has_first_and_second_derivatives(shape: tuple[int, ...]) -> None:
+    generator = np.random.default_rng(2)
+    shapes = ((2, 4, 3), shape, shape)
+    arguments = [torch.from_numpy(generator.standard_normal(s)).requires_grad_() for s in shapes]
+
+    def function(values, scale, shift):
+        parameters = {"a.scale": scale, "a.shift": shift}
+        normalized, statistics = normalize(parameters, "a", values)
+        return normalized, *statistics
+
+    assert torch.autograd.gradcheck(function, arguments)
+    assert torch.autograd.gradgradcheck(function, arguments)
+    # The statistics alone, as where queries are normalised with those of the support set.
+    assert torch.autograd.gradgradcheck(lambda *a: function(*a)[1:], arguments)

@@ -1,0 +1,89 @@
+"""Batch normalisation of each episode by itself, with derivatives of every order."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metarl.policies import Parameters
+
+EPSILON = 1e-5
+"""Added to a variance before its root is taken."""
+
+
+def normalization_parameters(name: str, channels: int) -> Parameters:
+    """`NAME.scale` of ones and `NAME.shift` of zeros, `[C]`."""
+    return {f"{name}.scale": torch.ones(channels), f"{name}.shift": torch.zeros(channels)}
+
+
+def normalize(
+    parameters: Mapping[str, Tensor],
+    name: str,
+    values: Tensor,
+    statistics: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Batch normalisation of values `[B, r, C]`, of each episode by itself.
+
+    Ioffe & Szegedy 2015, algorithm 1. Without `statistics` over the r rows; the variance divides by
+    r, here and in the running averages (torch's divide by r - 1).
+
+    Returns the normalised values and the mean and variance, `[B, C]`, that were used.
+    """
+    scale, shift = (_rows(parameters[f"{name}.{each}"]) for each in ("scale", "shift"))
+    if statistics is None:
+        found: Any = _Normalize.apply(values, scale, shift)
+        normalized, mean, variance = found
+        return normalized, (mean.squeeze(1), variance.squeeze(1))
+    mean, variance = (_rows(each) for each in statistics)
+    factor = scale * (variance + EPSILON).rsqrt()
+    return torch.addcmul(shift, values - mean, factor), statistics
+
+
+def _rows(values: Tensor) -> Tensor:
+    """`[C]`, or `[B, C]` as `[B, 1, C]`: to go with `[B, r, C]`."""
+    return values.unsqueeze(1) if values.dim() == 2 else values
+
+
+class _Normalize(torch.autograd.Function):
+    """Normalised values, mean and variance of values `[B, r, C]`, and their derivative by hand.
+
+    What autograd makes of the same formula passes three times as often over the values, which
+    costs more than the convolutions. The derivative is made of torch's operators, so that it has
+    derivatives too.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, scale: Tensor, shift: Tensor) -> Any:
+        mean = values.mean(dim=1, keepdim=True)
+        centred = values - mean
+        variance = centred.square().mean(dim=1, keepdim=True)
+        ctx.save_for_backward(values, mean, variance, scale)
+        ctx.set_materialize_grads(False)
+        factor = scale * (variance + EPSILON).rsqrt()
+        return torch.addcmul(shift, centred, factor), mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
+        values, mean, variance, scale = ctx.saved_tensors
+        of_values, of_mean, of_variance = gradients
+        rows, centred = values.shape[1], values - mean
+        # Through the statistics: d mean / dx = 1 / r, d variance / dx = 2 (x - mean) / r.
+        to_mean = torch.zeros_like(mean) if of_mean is None else of_mean
+        to_variance = torch.zeros_like(variance) if of_variance is None else of_variance
+        if of_values is None:  # only the statistics were used
+            through = torch.addcmul(to_mean / rows, centred, 2.0 * to_variance / rows)
+            return through, None, None
+        # y = scale * (x - mean) / std + shift
+        inverse = (variance + EPSILON).rsqrt()
+        factor = scale * inverse
+        sums = of_values.sum(dim=1, keepdim=True)
+        products = (of_values * centred).sum(dim=1, keepdim=True)
+        to_mean = to_mean - factor * sums
+        to_variance = to_variance - 0.5 * factor * inverse.square() * products
+        through = torch.addcmul(to_mean / rows, of_values, factor)
+        through = torch.addcmul(through, centred, 2.0 * to_variance / rows)
+        of_scale, of_shift = products * inverse, sums
+        if scale.dim() == 1:
+            of_scale, of_shift = of_scale.sum(dim=(0, 1)), of_shift.sum(dim=(0, 1))
+        return through, of_scale, of_shift
