@@ -17,7 +17,7 @@ class Distillation(Rehearsal):
 
     pi_{i-1} is the policy at the end of the last stage, whose distributions at all observations
     are stored then: Learning without Forgetting (Li & Hoiem 2016) with the divergence of
-    formulation 15, without temperature, at observations of the earlier tasks themselves, as in the
+    knowledge distillation, without temperature, at observations of the earlier tasks themselves, as in the
     behavioural cloning of Wolczyk et al. 2022 (ClonEx). That one keeps for every task the
     distributions of the policy that had just learned it, and halves the sum of both gradients.
 

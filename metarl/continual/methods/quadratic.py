@@ -76,7 +76,7 @@ class QuadraticPenalty(Method):
 
 
 class L2(QuadraticPenalty):
-    """lambda ||theta - theta_{i-1}||^2, with the same lambda in all stages (formulations 3, 4)."""
+    """lambda ||theta - theta_{i-1}||^2, with the same lambda in all stages."""
 
     def end_stage(
         self,
