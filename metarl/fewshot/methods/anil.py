@@ -26,9 +26,6 @@ class ANILConfig(MAMLConfig):
 
     name: Literal["anil"] = "anil"  # pyright: ignore[reportIncompatibleVariableOverride]
     """The method."""
-    episodes_per_chunk: int | None = None
-    """Episodes differentiated at once: bounds memory and changes no result but by rounding; null:
-    8 on the CPU, all of them on a GPU."""
 
 
 @register_method("anil", ANILConfig)
@@ -67,5 +64,5 @@ class ANIL(MAML):
         def embed(chunk: slice) -> Episodes:
             return self.embed(episodes[chunk], training=False)[0]
 
-        slices = self.chunks(len(episodes.query_inputs))
+        slices = self.chunks(episodes)
         yield from super().predict(Episodes.concatenate(self.workers.map(embed, slices)), steps)

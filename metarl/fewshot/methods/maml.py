@@ -37,6 +37,10 @@ HEAD = "head"
 """Name of the linear layer from features to classes or values, which is meta-learned too."""
 
 
+EXAMPLES_PER_CHUNK = 160
+"""Examples of the episodes that one CPU thread differentiates at once: they fit its cache."""
+
+
 @dataclass(frozen=True)
 class MAMLConfig:
     """Settings; the defaults are the paper's for Omniglot 5-way (appendix A.1)."""
@@ -53,7 +57,7 @@ class MAMLConfig:
     """Adam's step size in the outer loop, beta."""
     episodes_per_chunk: int | None = None
     """Episodes differentiated at once: bounds memory and changes no result but by rounding; null:
-    2 on the CPU, all of them on a GPU."""
+    on the CPU 1 to 4, by their size, on a GPU all of them."""
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "inner_steps", "episodes_per_chunk")
@@ -186,23 +190,26 @@ class MAML(FewShotLearner):
             gradients = torch.autograd.grad(loss, values, materialize_grads=True)
             return gradients, {n: v.detach() for n, v in found.items()}, detached(seen)
 
-        parts = self.workers.map(differentiate, self.chunks(count))
+        parts = self.workers.map(differentiate, self.chunks(episodes))
         gradients, found, seen = zip(*parts, strict=True)
         self.step([torch.stack(each).sum(dim=0) for each in zip(*gradients, strict=True)])
         for statistics in zip(*seen, strict=True):
             self.running.observe(joined(statistics))
         return reported({name: torch.cat([each[name] for each in found]) for name in found[0]})
 
-    def chunks(self, count: int) -> list[slice]:
-        """Episodes that are differentiated at once; not a matter of threads."""
-        on_cpu = 2 if self.device.type == "cpu" else count
-        return chunks(count, self.config.episodes_per_chunk or on_cpu)
+    def chunks(self, episodes: Episodes) -> list[slice]:
+        """Which episodes are differentiated at once; not a matter of threads."""
+        count, size = len(episodes.query_inputs), self.config.episodes_per_chunk
+        if size is None and self.device.type == "cpu":
+            examples = episodes.support_inputs.shape[1] + episodes.query_inputs.shape[1]
+            size = min(4, max(1, EXAMPLES_PER_CHUNK // examples))
+        return chunks(count, size or count)
 
     # At test ------------------------------------------------------------------------------------
 
     def predict(self, episodes: Episodes, steps: int) -> Iterator[Prediction]:
         """Predictions after 0, 1, ..., `steps` inner steps."""
-        slices = self.chunks(len(episodes.query_inputs))
+        slices = self.chunks(episodes)
         batches = [episodes[chunk] for chunk in slices]
         with torch.no_grad():
             adapted = [self.start(batch) for batch in batches]

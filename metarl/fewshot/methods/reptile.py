@@ -50,7 +50,7 @@ class ReptileConfig:
     """Examples of a mini-batch at test."""
     episodes_per_chunk: int | None = None
     """Episodes that learn side by side: bounds memory and changes no result but by rounding; null:
-    2 on the CPU, all of them on a GPU."""
+    on the CPU 1 to 4, by their size, on a GPU all of them."""
 
     def __post_init__(self) -> None:
         keys = ("inner_steps", "inner_batch", "test_batch", "decay_iterations")
@@ -154,7 +154,7 @@ class Reptile(MAML):
         ]
         rows = torch.from_numpy(np.stack(orders)).to(self.device)
         pieces = self.workers.map(
-            lambda chunk: self._learn(episodes[chunk], rows[chunk]), self.chunks(count)
+            lambda chunk: self._learn(episodes[chunk], rows[chunk]), self.chunks(episodes)
         )
         learned, found, seen = zip(*pieces, strict=True)
         for statistics in zip(*seen, strict=True):
@@ -205,7 +205,7 @@ class Reptile(MAML):
 
     def predict(self, episodes: Episodes, steps: int) -> Iterator[Prediction]:
         """Predictions after 0, 1, ..., `steps` inner steps on mini-batches of the support set."""
-        batches = [episodes[chunk] for chunk in self.chunks(len(episodes.query_inputs))]
+        batches = [episodes[chunk] for chunk in self.chunks(episodes)]
         learning = [self.begin(batch) for batch in batches]
         examples = episodes.support_targets.shape[1]
         # Always the same order: a prediction depends on nothing but its episode.

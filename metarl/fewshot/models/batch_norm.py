@@ -61,7 +61,7 @@ class _Normalize(torch.autograd.Function):
         ctx.save_for_backward(values, mean, variance, scale)
         ctx.set_materialize_grads(False)
         factor = scale * (variance + EPSILON).rsqrt()
-        return torch.addcmul(shift, centred, factor), mean, variance
+        return centred.mul_(factor).add_(shift), mean, variance
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
@@ -82,7 +82,10 @@ class _Normalize(torch.autograd.Function):
         to_mean = to_mean - factor * sums
         to_variance = to_variance - 0.5 * factor * inverse.square() * products
         through = torch.addcmul(to_mean / rows, of_values, factor)
-        through = torch.addcmul(through, centred, 2.0 * to_variance / rows)
+        if torch.is_grad_enabled():
+            through = torch.addcmul(through, centred, 2.0 * to_variance / rows)
+        else:  # nothing will differentiate this: no further tensor as large
+            through.add_(centred.mul_(2.0 * to_variance / rows))
         of_scale, of_shift = products * inverse, sums
         if scale.dim() == 1:
             of_scale, of_shift = of_scale.sum(dim=(0, 1)), of_shift.sum(dim=(0, 1))
