@@ -174,13 +174,11 @@ class Platipus(ChunkedLearner):
         support = episodes.support_inputs, episodes.support_targets
         posterior = self.means(*query, "posterior", place)
         prior = self.means(*support, "prior", place)
-        losses, statistics = [], ()
-        for noise in drawn[0].unbind(dim=1):
-            theta = self._sampled(posterior, "posterior", noise)
-            loss, statistics = self._query_loss(theta, episodes, place)
-            losses.append(loss)
+        count, samples = drawn[0].shape[:2]
+        theta = self._sampled(posterior, "posterior", drawn[0])
+        loss, statistics = self._query_loss(theta, _repeated(episodes, samples), place)
         divergence = self.divergence(posterior, prior)
-        total = torch.stack(losses).mean(dim=0) + self.config.kl_weight * divergence
+        total = loss.view(count, samples).mean(dim=1) + self.config.kl_weight * divergence
         return {"total": total, "kl": divergence.detach()}, statistics
 
     def divergence(self, posterior: Parameters, prior: Parameters) -> Tensor:
@@ -211,18 +209,16 @@ class Platipus(ChunkedLearner):
         place = _Place(False, averages, untrained)
         mean = self.means(episodes.support_inputs, episodes.support_targets, "prior", place)
         mean = {name: value.detach() for name, value in mean.items()}
-        noise = self._noise(stream(0, "initial parameters at test"), self.config.test_samples)
-        samples = [
-            self._sampled(mean, "prior", each.expand(len(episodes.query_targets), -1))
-            for each in noise.to(self.device)
-        ]
-        found = []
+        count, samples = len(episodes.query_targets), self.config.test_samples
+        noise = self._noise(stream(0, "initial parameters at test"), samples).to(self.device)
+        network = self._sampled(mean, "prior", noise.expand(count, -1, -1))
+        repeated, found = _repeated(episodes, samples), []
         for step in range(steps + 1):
             if step > 0:
-                adapted = [self.adapt(network, episodes, place) for network in samples]
-                samples = [{n: v.detach() for n, v in network.items()} for network in adapted]
-            outputs = [self.answer(network, episodes, place)[0] for network in samples]
-            found.append(self._mixture(torch.stack(outputs, dim=1)))
+                adapted = self.adapt(network, repeated, place)
+                network = {name: value.detach() for name, value in adapted.items()}
+            outputs, _ = self.answer(network, repeated, place)
+            found.append(self._mixture(outputs.unflatten(0, (count, samples))))
         return found
 
     def _mixture(self, outputs: Tensor) -> Prediction:
@@ -233,16 +229,24 @@ class Platipus(ChunkedLearner):
         return Prediction(mean=outputs.mean(dim=1), std=variance.sqrt())
 
     def _sampled(self, means: Parameters, which: str, noise: Tensor) -> Parameters:
-        """theta ~ N(mean, std^2) `[B, ...]`, with standard normal numbers `[B, P]`."""
-        pieces = noise.split([value[0].numel() for value in means.values()], dim=1)
-        return {
-            name: mean + self.parameters[f"{which}.{name}"].exp() * each.view_as(mean)
-            for (name, mean), each in zip(means.items(), pieces, strict=True)
-        }
+        """theta ~ N(mean, std^2) `[B L, ...]`, the L samples of an episode side by side, from means
+        `[B, ...]` and standard normal numbers `[B, L, P]`."""
+        pieces = noise.split([value[0].numel() for value in means.values()], dim=2)
+        found: Parameters = {}
+        for (name, mean), each in zip(means.items(), pieces, strict=True):
+            spread = self.parameters[f"{which}.{name}"].exp()
+            drawn = each.unflatten(2, spread.shape) * spread
+            found[name] = (mean.unsqueeze(1) + drawn).flatten(0, 1)
+        return found
 
     def _noise(self, generator: np.random.Generator, samples: int) -> Tensor:
         size = sum(value.numel() for value in part(self.parameters, "mean").values())
         return torch.from_numpy(generator.standard_normal((samples, size), dtype=np.float32))
+
+
+def _repeated(episodes: Episodes, samples: int) -> Episodes:
+    """Every episode `samples` times, side by side: all samples adapt in one pass."""
+    return Episodes(*(value.repeat_interleave(samples, 0) for value in vars(episodes).values()))
 
 
 @dataclass(frozen=True)

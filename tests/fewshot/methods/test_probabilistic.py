@@ -252,9 +252,11 @@ def test_samples_have_the_mean_and_spread_they_are_drawn_with():
     learner = cast(Platipus, learner_of("platipus", "regression", initial_std=0.5))
     (noise,) = learner.draw(make_episodes("regression"), Source("regression"))
     means = stack(part(learner.parameters, "mean"), 4)
-    drawn = learner._sampled(means, "prior", noise[:, 0])
-    flat = torch.cat([((drawn[n] - means[n]) / 0.5).flatten(1) for n in means], dim=1)
-    torch.testing.assert_close(flat, noise[:, 0])
+    drawn = learner._sampled(means, "prior", noise)
+    pieces = [
+        (drawn[n].unflatten(0, (4, 2)) - means[n].unsqueeze(1)).flatten(2) / 0.5 for n in means
+    ]
+    torch.testing.assert_close(torch.cat(pieces, dim=2), noise)
 
 
 def test_prior_and_posterior_are_a_gradient_step_away_from_the_mean():
