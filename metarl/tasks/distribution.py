@@ -46,20 +46,16 @@ class TaskDistribution(ABC):
     observation_space: gymnasium.spaces.Space
     action_space: gymnasium.spaces.Space
 
-    def sample(
-        self,
-        seed: int,
-        iteration: int,
-        count: int,
-        parameters: Mapping[str, Parameter] | None = None,
-    ) -> Tasks:
-        """`count` fresh training tasks; task k comes from its own stream (seed, iteration, k).
+    def sample(self, seed: int, iteration: int, count: int) -> Tasks:
+        """`count` fresh training tasks; task k comes from its own stream (seed, iteration, k)."""
+        return self.sample_from(self.parameters, seed, iteration, count)
 
-        `parameters` are the distributions of all parameters where they differ from the family's.
-        """
+    def sample_from(
+        self, parameters: Mapping[str, Parameter], seed: int, iteration: int, count: int
+    ) -> Tasks:
+        """As `sample`, from other distributions of the parameters, all of which are given."""
         draws = [
-            self._draw(parameters or self.parameters, stream(seed, "tasks", iteration, task))
-            for task in range(count)
+            self._draw(parameters, stream(seed, "tasks", iteration, task)) for task in range(count)
         ]
         return Tasks.stack(draws)
 

@@ -61,11 +61,11 @@ class TaskStages:
     def sample(self, seed: int, iteration: int, count: int) -> Tasks:
         """Fresh training tasks of the iteration's stage, as `TaskDistribution.sample`."""
         parameters = self.distributions[self.stage_of(iteration)]
-        return self.family.sample(seed, iteration, count, parameters)
+        return self.family.sample_from(parameters, seed, iteration, count)
 
     def evaluation_tasks(self, stage: int, count: int) -> Tasks:
         """The fixed tasks that stand for a stage, the same in every run; none was trained on."""
-        return self.family.sample(EVALUATION_SEED, stage, count, self.distributions[stage])
+        return self.family.sample_from(self.distributions[stage], EVALUATION_SEED, stage, count)
 
 
 def _parameter(family: TaskDistribution, name: str, value: object, key: str) -> Parameter:

@@ -67,17 +67,15 @@ def test_a_learner_does_not_depend_on_the_others() -> None:
             for name, value in alone.learner.parameters.items():
                 # Not the same bits: a batched product's last ones depend on its place in memory.
                 torch.testing.assert_close(every.learner.parameters[name][here], value[there])
-            close = {"atol": 1e-4, "rtol": 1e-4}
             found, expected = every.history["matrix"][here], alone.history["matrix"][there]
-            torch.testing.assert_close(found, expected, **close)
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("identity", ["hidden", "given", "heads"])
 @pytest.mark.parametrize("method", [name for name in METHODS if METHODS[name].has_strength])
 def test_without_strength_a_method_is_fine_tuning(method: str, identity: str) -> None:
-    settings = {"algorithm__identity": identity}
-    held = trained({method: [0.0]}, **settings)
-    free = trained({"fine_tuning": []}, **settings)
+    held = trained({method: [0.0]}, algorithm__identity=identity)
+    free = trained({"fine_tuning": []}, algorithm__identity=identity)
     for name, value in free.learner.parameters.items():
         assert torch.equal(held.learner.parameters[name], value), name
     for name, value in free.history.items():
@@ -101,7 +99,8 @@ def test_a_huge_strength_freezes_the_policy_after_the_first_task(method: str) ->
 def test_learners_of_a_seed_start_alike_and_first_differ_in_the_second_stage() -> None:
     found = trained({"fine_tuning": [], "l2": [1.0, 100.0]}, until=3)
     for name, value in found.learner.parameters.items():
-        assert torch.equal(value[0], value[2]) and torch.equal(value[0], value[4]), name
+        assert torch.equal(value[0], value[2]), name
+        assert torch.equal(value[0], value[4]), name
         if "weight" in name:
             assert not torch.equal(value[0], value[1]), name
     found = trained({"fine_tuning": [], "l2": [1.0, 100.0]}, until=4)

@@ -16,10 +16,10 @@ class Distillation(Rehearsal):
     """lambda E_o[KL(pi_{i-1}(.|o) || pi(.|o))], over observations o of all earlier stages.
 
     pi_{i-1} is the policy at the end of the last stage, whose distributions at all observations
-    are stored then: Learning without Forgetting (Li & Hoiem 2016) with the divergence of
-    knowledge distillation, without temperature, at observations of the earlier tasks themselves, as in the
-    behavioural cloning of Wolczyk et al. 2022 (ClonEx). That one keeps for every task the
-    distributions of the policy that had just learned it, and halves the sum of both gradients.
+    are stored then: Learning without Forgetting (Li & Hoiem 2016), without its temperature, at
+    observations of the earlier tasks themselves, as in the behavioural cloning of Wolczyk et al.
+    2022 (ClonEx). That one keeps for every task the distributions of the policy that had just
+    learned it, and halves the sum of both gradients.
 
     Holds the policy alone: the value network has no part in it, `algorithm.penalized` no effect.
     """
