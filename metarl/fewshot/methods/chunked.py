@@ -46,6 +46,13 @@ class ChunkedLearner(FewShotLearner):
     def predictions(self, episodes: Episodes, steps: int) -> Sequence[Prediction]:
         """What `predict` yields, of some of the episodes."""
 
+    def chunks(self, episodes: Episodes) -> list[slice]:
+        """Episodes that are differentiated at once: of curves all, their points are so small that
+        a pass takes no longer for many."""
+        if self.problem.kind == "regression":
+            return [slice(None)]
+        return episode_chunks(episodes, self.device)
+
     def update(self, source: TrainingSource) -> Metrics:
         """One iteration; the gradients of the chunks are added in their order."""
         episodes = source.episodes()
@@ -58,7 +65,7 @@ class ChunkedLearner(FewShotLearner):
             gradients = torch.autograd.grad(loss, values, materialize_grads=True)
             return gradients, {n: v.detach() for n, v in found.items()}, statistics
 
-        parts = self.workers.map(differentiate, episode_chunks(episodes, self.device))
+        parts = self.workers.map(differentiate, self.chunks(episodes))
         gradients, found, statistics = zip(*parts, strict=True)
         self.step([torch.stack(each).sum(dim=0) for each in zip(*gradients, strict=True)])
         self.running.observe(_joined(statistics))
@@ -72,7 +79,7 @@ class ChunkedLearner(FewShotLearner):
         def predict_chunk(chunk: slice) -> Sequence[Prediction]:
             return self.predictions(episodes[chunk], steps)
 
-        pieces = self.workers.map(predict_chunk, episode_chunks(episodes, self.device))
+        pieces = self.workers.map(predict_chunk, self.chunks(episodes))
         for each in zip(*pieces, strict=True):
             yield Prediction(*(_whole([getattr(p, name) for p in each]) for name in _PARTS))
 
