@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from metarl.fewshot.learner import FewShotLearner
+
+AnyLearner = TypeVar("AnyLearner", bound=type[FewShotLearner])
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,11 @@ METHODS: dict[str, Method] = {}
 """What is registered; the modules of this package register themselves below."""
 
 
-def register_method(name: str, config: type) -> Callable[[Any], Any]:
+def register_method(name: str, config: type) -> Callable[[AnyLearner], AnyLearner]:
     """Class decorator that gives a `FewShotLearner` its name; `config` is its settings dataclass,
     whose first field is `name`. The class docstring's first line is its summary."""
 
-    def add(learner: type[FewShotLearner]) -> type[FewShotLearner]:
+    def add(learner: AnyLearner) -> AnyLearner:
         summary = (learner.__doc__ or "").strip().partition("\n")[0].removesuffix(".")
         METHODS[name] = Method(config, learner, summary)
         return learner

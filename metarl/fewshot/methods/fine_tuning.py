@@ -49,7 +49,7 @@ class FineTuning(PretrainedClassifier):
     al. 2019. The new layer starts at zero, so that step 0 knows nothing: accuracy 1 / N.
     """
 
-    config: FineTuningSettings
+    config: Any  # a FineTuningSettings
     has_steps: ClassVar[bool] = True
 
     def predict(self, episodes: Episodes, steps: int) -> Iterator[Prediction]:

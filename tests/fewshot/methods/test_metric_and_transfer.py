@@ -177,8 +177,7 @@ def test_an_episode_is_predicted_as_it_would_be_alone(monkeypatch, name):
 @pytest.mark.parametrize("name", ["prototypical", "relation", "fine_tuning"])
 def test_results_do_not_depend_on_threads(monkeypatch, name):
     one = trained(made(monkeypatch, name))
-    sections = {"run": {"threads": 2}}
-    two = trained(experiment(monkeypatch, {"name": name, **ALL[name]}, **sections))
+    two = trained(experiment(monkeypatch, {"name": name, **ALL[name]}, run={"threads": 2}))
     assert flat(saved(one)) == flat(saved(two))
 
 
@@ -271,7 +270,7 @@ def test_a_new_task_pays_for_its_distance_from_every_training_task(monkeypatch):
     start = learner.start(some_episodes(made(monkeypatch, "mutual_distance")))
     name = "dense0.weight"
     moved = {**start, name: (start[name] + 0.3).requires_grad_()}
-    (found,) = torch.autograd.grad(learner.pull(moved), moved[name])
+    (found,) = torch.autograd.grad(torch.as_tensor(learner.pull(moved)), moved[name])
     tasks = learner.parameters[name].detach()
     pairs = 0.5 * (moved[name].unsqueeze(1) - tasks.unsqueeze(0)).square().sum()
     (expected,) = torch.autograd.grad(pairs, moved[name])

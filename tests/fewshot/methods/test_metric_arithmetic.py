@@ -1,5 +1,6 @@
 """Prototypes, attention, contrastive and relation losses against arithmetic a person can redo."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -53,7 +54,7 @@ def episode(support: list[list[float]], targets: list[int], queries: list[list[f
 
 def one_query(support: list[list[float]], targets: list[int], query: list[float]) -> Episodes:
     found = episode(support, targets, [query])
-    return Episodes(*list(vars(found).values())[:4], torch.tensor([[0, 1]]))
+    return dataclasses.replace(found, classes=torch.tensor([[0, 1]]))
 
 
 def log_probs(learner: Any, episodes: Episodes) -> list[float]:
