@@ -38,6 +38,7 @@ from metarl.fewshot.config import EpisodesConfig, ModelConfig
 from metarl.fewshot.data import DataSet, Examples
 from metarl.fewshot.episodes import Episodes
 from metarl.fewshot.learner import FewShotLearner, Problem
+from metarl.fewshot.memory import keep_freed_memory
 from metarl.fewshot.methods import METHODS
 from metarl.fewshot.models import make_encoder
 from metarl.fewshot.models.batch_norm import EPSILON
@@ -349,6 +350,7 @@ def main() -> None:
     """Measure, then print a table or JSON."""
     options = _parser().parse_args()
     threads = options.threads or usable_cpus()
+    keep_freed_memory()  # as training does; it serves both sides
     pairs, on_gpu = measure(options, threads)
     if options.json:
         print(json.dumps(figures(pairs, on_gpu)))

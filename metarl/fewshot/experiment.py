@@ -16,6 +16,7 @@ from metarl.fewshot.data import Curves, DataSet, load_data
 from metarl.fewshot.episodes import Episodes
 from metarl.fewshot.evaluate import EpisodeDrawer, evaluate
 from metarl.fewshot.learner import FewShotLearner, Problem
+from metarl.fewshot.memory import keep_freed_memory
 from metarl.fewshot.methods import METHODS
 from metarl.fewshot.models import make_encoder
 from metarl.fewshot.sampler import EpisodeSampler
@@ -31,6 +32,7 @@ class FewShotExperiment(Trainable):
 
     def __init__(self, config: FewShotConfig):
         torch.set_num_threads(1)  # parallelism is over episodes, see `Workers`
+        keep_freed_memory()
         self.config = config
         self.environment_steps = 0
         self.device = resolve_device(config.run.device)
