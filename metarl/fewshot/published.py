@@ -22,7 +22,7 @@ CONFIDENCE = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Published:
     """One figure of one method."""
 
