@@ -23,12 +23,10 @@ def faults():
 
 torch.set_num_threads(1)
 thread = ThreadPoolExecutor(1)  # memory of the main thread is another matter
-needed = []
-for _ in range(8):
-    before = faults()
+before = faults()
+for _ in range(40):
     thread.submit(use).result()
-    needed.append(faults() - before)
-print(min(needed))
+print(faults() - before)
 """
 
 
@@ -40,6 +38,7 @@ def test_later_tensors_need_no_fresh_pages() -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         found[mode] = int(done.stdout)
-    pages = 64 * 2**20 // 65536  # of 64 KB, the largest that Linux commonly has
+    pages = 40 * 64 * 2**20 // 65536  # of 64 KB, the largest that Linux commonly has
     assert found["leave"] > pages, "without it every tensor is fresh pages"
-    assert found["keep"] < found["leave"] / 4
+    # The first few find no hole that they fit, until there is one that is large enough.
+    assert found["keep"] < found["leave"] / 3
