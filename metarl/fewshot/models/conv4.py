@@ -87,9 +87,10 @@ class Conv4(Encoder):
             else:
                 shift = parameters[f"{name}.shift"]
                 rows = rows + (shift.unsqueeze(1) if shift.dim() == 2 else shift)
-            hidden = rows.relu().view(shape)
-            if self.pool and halves:
+            hidden = rows.view(shape)
+            if self.pool and halves:  # before ReLU: the same, and a quarter of the work
                 hidden = _max_pool(hidden)
+            hidden = hidden.relu()
         features = hidden.flatten(2) if self.pool else hidden.mean(dim=(2, 3))
         return features, tuple(used)
 

@@ -23,6 +23,8 @@ def convolve(images: Tensor, weight: Tensor, stride: int) -> Tensor:
         return _convolve_shared(images, weight, stride)
     episodes, n = images.shape[:2]
     if images.device.type == "cpu" and n >= MANY:
+        if episodes == 1:
+            return _convolve_shared(images, weight[0], stride)
         pairs = zip(images.split(1), weight, strict=True)
         return torch.cat([_convolve_shared(image, own, stride) for image, own in pairs])
     height, width = _sizes(images.shape, stride)
