@@ -29,7 +29,7 @@ class FineTuningConfig:
     """The method."""
     learning_rate: float = 1e-3
     """Step size of Adam in training."""
-    fine_tuning_rate: float = 0.01
+    fine_tuning_rate: float = 0.002
     """Step size of gradient descent on the support set at test."""
 
     def __post_init__(self) -> None:
