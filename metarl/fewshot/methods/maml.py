@@ -37,8 +37,8 @@ HEAD = "head"
 """Name of the linear layer from features to classes or values, which is meta-learned too."""
 
 
-EXAMPLES_PER_CHUNK = 160
-"""Examples of the episodes that one CPU thread differentiates at once: they fit its cache."""
+EXAMPLES_PER_CHUNK = 320
+"""Examples of the episodes that one CPU thread differentiates at once."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class MAMLConfig:
     """Adam's step size in the outer loop, beta."""
     episodes_per_chunk: int | None = None
     """Episodes differentiated at once: bounds memory and changes no result but by rounding; null:
-    on the CPU 1 to 4, by their size, on a GPU all of them."""
+    on the CPU 1 to 8, by their size, on a GPU all of them."""
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "inner_steps", "episodes_per_chunk")
@@ -202,7 +202,7 @@ class MAML(FewShotLearner):
         count, size = len(episodes.query_inputs), self.config.episodes_per_chunk
         if size is None and self.device.type == "cpu":
             examples = episodes.support_inputs.shape[1] + episodes.query_inputs.shape[1]
-            size = min(4, max(1, EXAMPLES_PER_CHUNK // examples))
+            size = min(8, max(1, EXAMPLES_PER_CHUNK // examples))
         return chunks(count, size or count)
 
     # At test ------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ class ReptileConfig:
     """Examples of a mini-batch at test."""
     episodes_per_chunk: int | None = None
     """Episodes that learn side by side: bounds memory and changes no result but by rounding; null:
-    on the CPU 1 to 4, by their size, on a GPU all of them."""
+    on the CPU 1 to 8, by their size, on a GPU all of them."""
 
     def __post_init__(self) -> None:
         keys = ("inner_steps", "inner_batch", "test_batch", "decay_iterations")
