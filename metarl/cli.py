@@ -148,6 +148,9 @@ def _parser() -> Parser:
     train.add_argument("--resume", metavar="RUN", help="go on with this run folder instead")
     train.add_argument("--seed", type=int, metavar="N", help="seed of everything random")
     train.add_argument("--output", metavar="DIR", help="run folder; default: a new one in runs/")
+    train.add_argument(
+        "--data-root", metavar="DIR", help="few-shot runs: folder with a local copy of the data"
+    )
     train.add_argument("-h", "--help", action="store_true", help="this text, or CONFIG's settings")
     train.set_defaults(run=_train, parser=train)
 
@@ -163,6 +166,9 @@ def _parser() -> Parser:
         ("seed", "seed of resets and action noise"),
     ):
         evaluate.add_argument(f"--{name}", type=int, metavar="N", help=text)
+    evaluate.add_argument(
+        "--data-root", metavar="DIR", help="few-shot runs: folder with a local copy of the data"
+    )
     evaluate.set_defaults(run=_evaluate, parser=evaluate)
     _add_compare(commands)
     _add_check(commands)
@@ -267,6 +273,7 @@ def _train(options: argparse.Namespace, dotted: list[str]) -> int:
 
     overrides = parse_overrides(dotted)
     _add_shorthands(overrides, options, "run", ("seed", "output"))
+    _add_shorthands(overrides, options, "data", ("root",), "data_")
     if options.help:
         wanted = options.config and describe(load_config(options.config, overrides))
         print(wanted or _train_help(options))
@@ -297,15 +304,20 @@ def _say_how_to_go_on(run: object, how: str = "", since: str = "") -> None:
 
 
 def _add_shorthands(
-    overrides: dict[str, object], options: argparse.Namespace, section: str, names: Sequence[str]
+    overrides: dict[str, object],
+    options: argparse.Namespace,
+    section: str,
+    names: Sequence[str],
+    prefix: str = "",
 ) -> None:
     """Options such as `--seed` as overrides such as `run.seed`."""
     for name in names:
-        value = getattr(options, name)
+        value = getattr(options, prefix + name)
         if value is None:
             continue
         if f"{section}.{name}" in overrides:
-            raise UserError(f"command line: --{name} and --{section}.{name} are one; keep one")
+            option = f"{prefix}{name}".replace("_", "-")
+            raise UserError(f"command line: --{option} and --{section}.{name} are one; keep one")
         overrides[f"{section}.{name}"] = value
 
 
@@ -326,6 +338,7 @@ def _evaluate(options: argparse.Namespace, dotted: list[str]) -> int:
     _refuse(overrides, ("evaluation.", "run.threads", "run.device"))
     names = ("split", "steps", "tasks", "episodes", "seed")
     _add_shorthands(overrides, options, "evaluation", names)
+    _add_shorthands(overrides, options, "data", ("root",), "data_")
     console = Console(stderr=True)
     if is_continual(options.folder):
         return _evaluate_continual(options.folder, overrides, console)

@@ -21,7 +21,7 @@ class DataConfig:
     split: str = "default"
     """How classes are split into training, validation and test, e.g. vinyals or lake."""
     train_on_validation: bool = False
-    """Train on the validation classes too, for a final number."""
+    """Train on the validation classes too, for a final number; they validate nothing then."""
     options: dict[str, Any] = field(default_factory=dict)
     """What the data set's reader takes, e.g. {rotations: episode} or {path: my_images}."""
 
@@ -125,7 +125,7 @@ class FewShotConfig:
     """A few-shot experiment; the content of a preset, and of a run folder's `config.yaml`."""
 
     experiment: ClassVar[str] = "metarl.fewshot.experiment:FewShotExperiment"
-    may_change: ClassVar[tuple[str, ...]] = ("run.iterations", "run.threads")
+    may_change: ClassVar[tuple[str, ...]] = ("run.iterations", "run.threads", "data.root")
 
     data: DataConfig
     algorithm: Any

@@ -1,6 +1,7 @@
 """Evaluation of a few-shot method: accuracy or error on the same test episodes for all."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -8,6 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metarl.errors import UserError
+from metarl.fewshot.config import EpisodesConfig
+from metarl.fewshot.data import Curves, DataSet
 from metarl.fewshot.episodes import Episodes
 from metarl.fewshot.learner import FewShotLearner, Prediction
 from metarl.tasks import stream
@@ -20,11 +24,16 @@ class EpisodeDrawer(Protocol):
         """One episode from each generator."""
         ...
 
+    def contents(self, generators: Sequence[np.random.Generator]) -> Iterator[bytes]:
+        """What `sample` makes each episode of."""
+        ...
+
 
 class Evaluated(Protocol):
     """What evaluation asks of an experiment."""
 
     config: Any
+    data: DataSet | Curves
     learner: FewShotLearner
 
     def test_drawer(self, split: str) -> EpisodeDrawer: ...
@@ -61,13 +70,10 @@ def evaluate(
         on_episodes: told how many are done.
     """
     settings, drawer = experiment.config.evaluation, experiment.test_drawer(split)
-    batch = experiment.config.episodes.per_batch
     pieces: list[tuple[Tensor, Tensor, Tensor]] = []
     predictions: list[Prediction] = []
-    for start in range(0, episodes, batch):
-        numbers = range(start, min(start + batch, episodes))
-        purpose = f"few-shot evaluation {split}"
-        drawn = drawer.sample([stream(settings.seed, purpose, 0, number) for number in numbers])
+    for numbers in _batches(episodes, _at_once(experiment.config.episodes)):
+        drawn = drawer.sample(_streams(settings.seed, split, numbers))
         predictions = list(experiment.learner.predict(drawn, settings.steps))
         pieces.append(_score(predictions, drawn))
         if on_episodes:
@@ -77,6 +83,56 @@ def evaluate(
     )
     kind = "classification" if predictions[0].log_probs is not None else "regression"
     return EpisodeScores(kind, scores, likelihoods, confidence)
+
+
+def episodes_hash(experiment: Evaluated, split: str, episodes: int) -> str:
+    """First 16 hex digits of a SHA-256 of the E episodes that `evaluate` plays.
+
+    Of the classes of the split with their examples and of what is drawn of them for each episode;
+    of curves, of their points to three decimals. The same for every method, whatever its training,
+    its network and its way of numbering words: two runs with the same hash were tested alike.
+    """
+    seed, drawer = experiment.config.evaluation.seed, experiment.test_drawer(split)
+    digest = hashlib.sha256()
+    if isinstance(experiment.data, DataSet):
+        digest.update(experiment.data.source_hash(split).encode())
+    for numbers in _batches(episodes, 100):
+        for content in drawer.contents(_streams(seed, split, numbers)):
+            digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+def refuse_not_finite(found: EpisodeScores) -> None:
+    """UserError where predictions of some episodes are not finite numbers: training or adaptation
+    has diverged, and a mean over episodes says nothing."""
+    wrong = ~np.isfinite(found.scores)
+    if found.kind == "classification":
+        wrong |= np.isnan(found.log_likelihood)
+    if wrong.any():
+        step = int(wrong.any(axis=0).argmax())
+        raise UserError(
+            f"predictions in {int(wrong.any(axis=1).sum())} of {len(wrong)} episodes are not "
+            f"finite, first after {step} adaptation steps; train with a lower learning rate, or "
+            "evaluate fewer steps"
+        )
+
+
+def _at_once(size: EpisodesConfig) -> int:
+    """Test episodes that need no more memory than a meta-batch in training: episodes of 60 ways
+    may be two, where threads want more of 5 ways."""
+    each = (size.training_shots or size.shots) + (size.training_queries or size.queries)
+    trained = size.per_batch * (size.training_ways or size.ways) * each
+    return max(size.per_batch, trained // (size.ways * (size.shots + size.queries)))
+
+
+def _batches(episodes: int, size: int) -> Iterator[range]:
+    """Numbers of the episodes, `size` at a time."""
+    for start in range(0, episodes, size):
+        yield range(start, min(start + size, episodes))
+
+
+def _streams(seed: int, split: str, numbers: range) -> list[np.random.Generator]:
+    return [stream(seed, f"few-shot evaluation {split}", 0, number) for number in numbers]
 
 
 @torch.no_grad()

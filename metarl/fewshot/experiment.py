@@ -1,7 +1,8 @@
 """`FewShotExperiment`: data, episodes, a model and a method that fit each other."""
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from metarl.fewshot.learner import FewShotLearner, Problem
 from metarl.fewshot.memory import keep_freed_memory
 from metarl.fewshot.methods import METHODS
 from metarl.fewshot.models import make_encoder
-from metarl.fewshot.sampler import EpisodeSampler
+from metarl.fewshot.sampler import EpisodeSampler, require_enough
 from metarl.simulation.cpus import usable_cpus
 from metarl.tasks import stream
 from metarl.training.devices import resolve_device
@@ -37,6 +38,7 @@ class FewShotExperiment(Trainable):
         self.environment_steps = 0
         self.device = resolve_device(config.run.device)
         self.data = load_data(config.data)
+        self._refuse_too_few()
         threads = config.run.threads or usable_cpus()
         workers = Workers(threads if self.device.type == "cpu" else 1)
         self.problem = _problem(config, self.data)
@@ -50,13 +52,7 @@ class FewShotExperiment(Trainable):
         self.learner: FewShotLearner = method.learner(
             self.problem, config.algorithm, generator, self.device, workers
         )
-        size = config.episodes
-        self._training = self.drawer(
-            "train",
-            size.training_ways or size.ways,
-            size.training_shots or size.shots,
-            size.training_queries or size.queries,
-        )
+        self._training = self.drawer("train", *self._training_size)
 
     @classmethod
     def from_config(cls, config: FewShotConfig) -> "FewShotExperiment":
@@ -92,11 +88,35 @@ class FewShotExperiment(Trainable):
         size = self.config.episodes
         return self.drawer(split, size.ways, size.shots, size.queries)
 
+    @property
+    def _training_size(self) -> tuple[int, int, int]:
+        """Ways, shots and queries of an episode in training."""
+        size = self.config.episodes
+        return (
+            size.training_ways or size.ways,
+            size.training_shots or size.shots,
+            size.training_queries or size.queries,
+        )
+
+    def _refuse_too_few(self) -> None:
+        """UserError where a split cannot give its episodes: now, not after hours of training."""
+        if isinstance(self.data, Curves):
+            return
+        size, splits = self.config.episodes, self.data.splits
+        require_enough(splits["train"], *self._training_size, "training", "training_")
+        tested = [self.config.evaluation.split]
+        if self.config.run.evaluate_every and not self.config.data.train_on_validation:
+            tested.append("validation")
+        for split in tested:
+            require_enough(splits[split], size.ways, size.shots, size.queries, split)
+
     def iterate(self, iteration: int) -> Metrics:
         """One update of the method; with validation where it is due."""
         started = time.perf_counter()
         source = _Source(self, iteration)
         metrics = self.learner.update(source)
+        if not math.isfinite(metrics.get("loss/total", 0.0)):
+            raise FloatingPointError("the loss is not finite; lower algorithm.learning_rate")
         return {
             **metrics,
             **self._validate(iteration),
@@ -109,7 +129,7 @@ class FewShotExperiment(Trainable):
         if not every:
             return {}
         names = ("validation/first", "validation/last")
-        if iteration % every:
+        if iteration % every or self.config.data.train_on_validation:
             return dict.fromkeys(names, float("nan"))
         result = evaluate(self, "validation", min(self.config.evaluation.episodes, 200))
         score = result.scores.mean(axis=0)
@@ -182,6 +202,16 @@ class _CurveDrawer:
 
     def sample(self, generators: Sequence[np.random.Generator]) -> Episodes:
         return self.curves.sample(generators, self.shots, self.queries).to(self.device)
+
+    def contents(self, generators: Sequence[np.random.Generator]) -> Iterator[bytes]:
+        drawn = self.curves.sample(generators, self.shots, self.queries)
+        sizes = np.array([self.shots, self.queries])
+        support = torch.cat([drawn.support_inputs, drawn.support_targets], dim=-1)
+        queries = torch.cat([drawn.query_inputs, drawn.query_targets], dim=-1)
+        for points in torch.cat([support, queries], dim=1).double().numpy():
+            # Thousandths: the last bits of a sine or a root are another machine's own.
+            numbers = np.concatenate([sizes, np.rint(1000.0 * points.ravel())])
+            yield numbers.astype("<i8").tobytes()
 
 
 def _problem(config: FewShotConfig, data: DataSet | Curves) -> Problem:

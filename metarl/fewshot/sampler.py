@@ -1,6 +1,6 @@
 """`EpisodeSampler`: episodes of a split by one gather, each from its own random stream."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -25,18 +25,9 @@ class EpisodeSampler:
     """
 
     def __init__(self, examples: Examples, ways: int, shots: int, queries: int):
+        require_enough(examples, ways, shots, queries)
         self.examples, self.ways, self.shots, self.queries = examples, ways, shots, queries
         counts = examples.counts.cpu().numpy()
-        if len(counts) < ways:
-            raise UserError(
-                f"{len(counts)} classes are too few for {ways}-way episodes; lower episodes.ways"
-            )
-        each, fewest = shots + queries, int(counts.argmin())
-        if counts[fewest] < each:
-            raise UserError(
-                f"class {examples.names[fewest]} has {counts[fewest]} examples, too few for "
-                f"{shots} shots and {queries} queries; lower episodes.queries or episodes.shots"
-            )
         self._counts = counts
         self._starts = counts.cumsum() - counts
         # Every image in its four positions: four times the memory, but turning costs no time.
@@ -72,6 +63,13 @@ class EpisodeSampler:
         turns = (of_turns * (4 if self.examples.rotations else 0)).astype(np.int64)
         return classes, self._starts[classes][..., None] + places, turns
 
+    def contents(self, generators: Sequence[np.random.Generator]) -> Iterator[bytes]:
+        """What `sample` makes each episode of, for a hash: sizes, classes, rows and turns."""
+        sizes = np.array([self.ways, self.shots, self.queries])
+        for drawn in zip(*self.draw(generators), strict=True):
+            # Little-endian on every machine.
+            yield b"".join(array.astype("<i8").tobytes() for array in (sizes, *drawn))
+
     def examples_of_all(self, generator: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
         """Inputs `[count, ...]` and classes `[count]` of examples of the whole split, with
         replacement; the classes of turned images are the classes of the upright ones."""
@@ -90,6 +88,34 @@ class EpisodeSampler:
         if inputs.dtype == torch.uint8:
             inputs = inputs.float().div_(255.0)
         return inputs.view(*rows.shape, *inputs.shape[1:])
+
+
+def require_enough(
+    examples: Examples, ways: int, shots: int, queries: int, split: str = "", keys: str = ""
+) -> None:
+    """UserError where no episodes of this size can be drawn.
+
+    Args:
+        examples: of a split.
+        ways: N.
+        shots: K.
+        queries: Q.
+        split: its name, for the message.
+        keys: how the settings of these sizes begin, after `episodes.`: "training_" or nothing.
+    """
+    name = f"{split} classes" if split else "classes"
+    if len(examples) < ways:
+        raise UserError(
+            f"{len(examples)} {name} are too few for {ways}-way episodes; lower episodes.{keys}ways"
+        )
+    fewest = int(examples.counts.argmin())
+    count = int(examples.counts[fewest])
+    if count < shots + queries:
+        raise UserError(
+            f"class {examples.names[fewest]} has {count} examples, too few for "
+            f"{shots} shots and {queries} queries; lower episodes.{keys}queries or "
+            f"episodes.{keys}shots"
+        )
 
 
 def _without_replacement(numbers: np.ndarray, counts: np.ndarray) -> np.ndarray:

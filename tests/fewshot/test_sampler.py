@@ -8,7 +8,7 @@ import torch
 
 from metarl.errors import UserError
 from metarl.fewshot.data.examples import Examples
-from metarl.fewshot.sampler import EpisodeSampler, _without_replacement
+from metarl.fewshot.sampler import EpisodeSampler, _without_replacement, require_enough
 from metarl.tasks import stream
 
 COUNTS = (4, 7, 5, 6, 9, 4)
@@ -109,6 +109,20 @@ def test_tokens_stay_whole_numbers() -> None:
     assert episodes.support_inputs.shape == (2, 2, 3)
 
 
+def test_contents_tell_episodes_apart_whatever_the_batch() -> None:
+    sampler = EpisodeSampler(numbered(rotations=True), 3, 1, 2)
+    together = list(sampler.contents(generators(5)))
+    assert together == [next(sampler.contents([each])) for each in generators(5)]
+    assert len(set(together)) == 5
+    others = [
+        EpisodeSampler(numbered(rotations=True), 3, 2, 1),  # as many examples of each class
+        EpisodeSampler(numbered(rotations=False), 3, 1, 2),  # never turned
+        EpisodeSampler(numbered(rotations=True), 2, 1, 2),
+    ]
+    for other in others:
+        assert not set(other.contents(generators(5))) & set(together)
+
+
 def test_examples_of_all_come_with_their_classes() -> None:
     inputs, classes = EpisodeSampler(numbered(), 2, 1, 1).examples_of_all(generators(1)[0], 500)
     read = as_read(inputs)
@@ -141,3 +155,13 @@ def test_first_episode_is_pinned() -> None:
 def test_what_there_is_not_enough_of(ways: int, shots: int, queries: int, message: str) -> None:
     with pytest.raises(UserError, match=message):
         EpisodeSampler(numbered(), ways, shots, queries)
+
+
+def test_not_enough_names_the_split_and_the_settings() -> None:
+    require_enough(numbered(), 6, 1, 3)
+    wanted = "6 training classes are too few for 7-way episodes; lower episodes.training_ways"
+    with pytest.raises(UserError, match=wanted):
+        require_enough(numbered(), 7, 1, 1, "training", "training_")
+    wanted = "lower episodes.training_queries or episodes.training_shots"
+    with pytest.raises(UserError, match=wanted):
+        require_enough(numbered(), 6, 1, 4, "training", "training_")

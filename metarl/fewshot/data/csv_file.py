@@ -82,7 +82,7 @@ def _rows(path: Path, options: CsvOptions) -> list[Row]:
             rows = [{column: row[column].strip() for column in wanted} for row in reader]
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}; mend data.options.path") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"cannot read {path}: {error}; it must be a CSV file in UTF-8") from error
     rows = [row for row in rows if row[options.text_column] and row[options.label_column]]
     if not rows:

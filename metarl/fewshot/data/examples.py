@@ -14,7 +14,10 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """All examples of a split's classes: those of one class side by side, classes in order."""
+    """All examples of a split's classes: those of one class side by side, classes in order.
+
+    Raises UserError where the parts do not fit each other.
+    """
 
     inputs: Tensor
     """`[n, ...]`: uint8 images `[n, c, H, W]` (0 to 255), or int64 token numbers `[n, L]`, 0 where
@@ -28,6 +31,21 @@ class Examples:
     rotations: bool = False
     """Whether each class of an episode is turned by 0, 90, 180 or 270 degrees at random, support
     and queries alike: images only."""
+
+    def __post_init__(self) -> None:
+        inputs, sizes = self.inputs, (len(self.names), len(self.groups or self.names))
+        images = inputs.dtype == torch.uint8 and inputs.dim() == 4
+        if not images and not (inputs.dtype == torch.int64 and inputs.dim() == 2):
+            found = f"{inputs.dtype} {list(inputs.shape)}"
+            raise UserError(f"examples: uint8 [n, c, H, W] or int64 [n, L], not {found}")
+        if sizes != (len(self.counts), len(self.counts)):
+            raise UserError(f"examples: {len(self.counts)} counts, but {sizes} names and groups")
+        if int(self.counts.sum()) != len(inputs):
+            raise UserError(
+                f"examples: counts of {int(self.counts.sum())}, but {len(inputs)} inputs"
+            )
+        if self.rotations and not (images and inputs.shape[-1] == inputs.shape[-2]):
+            raise UserError("examples: only images as high as broad can be turned")
 
     @property
     def starts(self) -> Tensor:
@@ -53,7 +71,10 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """Training, validation and test classes, no class in two of them."""
+    """Training, validation and test classes.
+
+    Raises UserError for a class in two of them, and for images of different sizes.
+    """
 
     name: str
     kind: str
@@ -71,11 +92,26 @@ class DataSet:
         seen: dict[str, str] = {}
         for split, examples in self.splits.items():
             for name in examples.names:
-                if seen.setdefault(name, split) != split:
-                    raise UserError(
-                        f"{self.name}: class {name!r} is in {seen[name]} and in {split}; "
-                        "every class belongs to one split"
+                if name in seen:
+                    where = (
+                        f"in {seen[name]} and in {split}" if seen[name] != split else "there twice"
                     )
+                    raise UserError(
+                        f"{self.name}: class {name!r} is {where}; every class belongs to one split"
+                    )
+                seen[name] = split
+        shapes = {tuple(each.inputs.shape[1:]) for each in self.splits.values()}
+        if self.kind == "images" and len(shapes) > 1:
+            raise UserError(f"{self.name}: images of different sizes in its splits, {shapes}")
+
+    def source_hash(self, split: str) -> str:
+        """First 16 hex digits of a SHA-256 of a split: of its texts, so that settings of how words
+        are numbered do not matter; of images `content_hash`."""
+        examples = self.splits[split]
+        if not self.texts:
+            return examples.content_hash()
+        source = repr((examples.names, examples.counts.tolist(), self.texts[split]))
+        return hashlib.sha256(source.encode()).hexdigest()[:16]
 
     def merged(self) -> "DataSet":
         """The same with the validation classes among the training ones too."""

@@ -50,7 +50,7 @@ def read_folder(root: str | None, split: str, options: FolderOptions) -> DataSet
     folder = Path(root or "", options.path).expanduser()
     files, how = _class_files(folder, options)
     key: dict[str, object] = {
-        "version": 1,
+        "version": 2,
         "options": [options.image_size, options.channels, options.invert],
         "files": [
             _state(path) for each in files.values() for paths in each.values() for path in paths
@@ -76,7 +76,8 @@ def read_folder(root: str | None, split: str, options: FolderOptions) -> DataSet
 def _class_files(folder: Path, options: FolderOptions) -> tuple[dict[str, ClassFiles], str]:
     """The images of the classes of each split, and how classes came to their splits."""
     top = _folders(folder)
-    told = [name for name in SPLITS if name in top]
+    # A class may be called "train": a split is a folder of folders.
+    told = [name for name in SPLITS if name in top and _folders(top[name])]
     if not told:
         classes = {name: _images(path) for name, path in top.items()}
         if not classes:
@@ -86,7 +87,8 @@ def _class_files(folder: Path, options: FolderOptions) -> tuple[dict[str, ClassF
         return files, f"by a shuffle with seed {options.split_seed}"
     for split in SPLITS:
         if split not in told:
-            raise UserError(f"{folder} has {' and '.join(told)}, but no {split}; add that folder")
+            there = " and ".join(told)
+            raise UserError(f"{folder} has class folders in {there}, but none in {split}; add them")
     files = {
         split: {name: _images(path) for name, path in _folders(top[split]).items()}
         for split in SPLITS
@@ -97,24 +99,24 @@ def _class_files(folder: Path, options: FolderOptions) -> tuple[dict[str, ClassF
     return files, "by its folders"
 
 
-def _folders(folder: Path) -> dict[str, Path]:
+def _inside(folder: Path) -> list[Path]:
+    """What is in a folder, in order of names; nothing hidden."""
     try:
-        found = sorted(folder.iterdir())
+        return sorted(path for path in folder.iterdir() if path.name[0] != ".")
     except FileNotFoundError as error:
         raise UserError(f"there is no folder {folder}; mend data.options.path") from error
     except OSError as error:
         raise UserError(f"cannot read folder {folder}: {error.strerror or error}") from error
-    return {path.name: path for path in found if path.is_dir() and path.name[0] != "."}
+
+
+def _folders(folder: Path) -> dict[str, Path]:
+    return {path.name: path for path in _inside(folder) if path.is_dir()}
 
 
 def _images(folder: Path) -> list[Path]:
     """The files that pillow knows by their ending; anything else may lie there too."""
     known = Image.registered_extensions()
-    found = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in known and path.name[0] != "."
-    ]
+    found = [path for path in _inside(folder) if path.suffix.lower() in known]
     if len(found) < 2:
         count = "one image" if found else "no images"
         raise UserError(f"class folder {folder} has {count}; every class takes 2 at least")
@@ -140,11 +142,24 @@ def _read(path: Path, options: FolderOptions) -> np.ndarray:
         with Image.open(path) as image:
             # Photographs say in their metadata which way is up. 8 bits before resizing: pillow
             # shrinks palette and 1-bit images by picking single pixels.
-            upright = ImageOps.exif_transpose(image).convert(
-                "L" if options.channels == 1 else "RGB"
-            )
+            upright = _eight_bits(ImageOps.exif_transpose(image), options.channels)
             pixels = np.asarray(upright.resize(size, Image.Resampling.LANCZOS))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"cannot read image {path}: {error}; mend or remove it") from error
     pixels = pixels[None] if options.channels == 1 else np.moveaxis(pixels, -1, 0)
     return 255 - pixels if options.invert else pixels
+
+
+def _eight_bits(image: Image.Image, channels: int) -> Image.Image:
+    """Grey or colour, on white where the image is transparent."""
+    mode = "L" if channels == 1 else "RGB"
+    if image.mode.startswith("I;16"):
+        # 0 to 65535: pillow would make everything above 255 white.
+        grey = np.asarray(image).astype(np.uint16) // 257
+        return Image.fromarray(grey.astype(np.uint8)).convert(mode)
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels of 32 bits (mode {image.mode}) have no known range")
+    if image.has_transparency_data:
+        drawn = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)
+    return image.convert(mode)

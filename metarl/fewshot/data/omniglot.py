@@ -5,13 +5,14 @@ induction", Science 350; MIT licence, github.com/brendenlake/omniglot.
 """
 
 import io
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from metarl.errors import UserError
 from metarl.fewshot.data.examples import DataSet
@@ -164,7 +165,7 @@ def _characters(path: Path, expected: int) -> dict[str, np.ndarray]:
                     f"them without {DRAWINGS} drawings; take the original file"
                 )
             return {name: _ink(archive, each) for name, each in members.items()}
-    except (OSError, BadZipFile, UnidentifiedImageError) as error:
+    except (OSError, EOFError, ValueError, SyntaxError, BadZipFile, zlib.error) as error:
         raise UserError(f"cannot read {path}: {error}; take the original file") from error
 
 

@@ -115,3 +115,5 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read(str(tmp_path / "empty.csv"))
     with pytest.raises(UserError, match=r"data\.options\.path must name a CSV file"):
         read("")
+    with pytest.raises(UserError, match=r"cannot read .*: .*it must be a CSV file"):
+        read(str(tmp_path))

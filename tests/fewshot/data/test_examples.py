@@ -63,3 +63,40 @@ def test_merged_is_asked_for_by_the_configuration() -> None:
 def test_unknown_data_set() -> None:
     with pytest.raises(UserError, match="unknown data set 'omniglott'; did you mean 'omniglot'"):
         load_data(DataConfig("omniglott"))
+
+
+def test_source_hash_of_images_is_of_their_pixels() -> None:
+    splits = {"train": images(("a",)), "validation": images(("b",)), "test": images(("c",), 1)}
+    data = DataSet("own", "images", splits, "how")
+    assert data.source_hash("test") == splits["test"].content_hash()
+    assert len({data.source_hash(split) for split in splits}) == 3
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"inputs": torch.zeros(4, 1, 2, 2)}, r"not torch\.float32 \[4, 1, 2, 2\]"),
+        ({"inputs": torch.zeros(4, dtype=torch.int64)}, r"not torch\.int64 \[4\]"),
+        ({"counts": torch.tensor([2, 1])}, "counts of 3, but 4 inputs"),
+        ({"names": ("a", "b", "c")}, r"2 counts, but \(3, 2\) names and groups"),
+        ({"groups": ("a",)}, r"2 counts, but \(2, 1\) names and groups"),
+        (
+            {"inputs": torch.zeros(4, 1, 2, 3, dtype=torch.uint8), "rotations": True},
+            "only images as high as broad can be turned",
+        ),
+    ],
+)
+def test_examples_that_do_not_fit(changed: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(images(("a", "b")), **changed)
+
+
+def test_a_class_twice_in_a_split() -> None:
+    with pytest.raises(UserError, match="class 'a' is there twice; every class belongs to one"):
+        DataSet("own", "images", {"train": images(("a", "b", "a"))}, "how")
+
+
+def test_images_of_different_sizes() -> None:
+    other = dataclasses.replace(images(("b",)), inputs=torch.zeros(2, 1, 2, 3, dtype=torch.uint8))
+    with pytest.raises(UserError, match="own: images of different sizes in its splits"):
+        DataSet("own", "images", {"train": images(("a",)), "test": other}, "how")

@@ -104,6 +104,47 @@ def test_photographs_are_turned_upright(tmp_path: Path) -> None:
     assert (first[0, 5], first[-1, 5]) == (0, 255)
 
 
+def test_transparent_images_lie_on_white(tmp_path: Path) -> None:
+    """Black ink on nothing: pillow alone makes it black all over."""
+    image = Image.new("RGBA", (10, 10), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (0, 0, 10, 5))
+    for name in NAMES:
+        (tmp_path / "own" / name).mkdir(parents=True)
+        image.save(tmp_path / "own" / name / "0.png")
+        image.quantize(4).save(tmp_path / "own" / name / "1.png")
+    inputs = read(tmp_path / "own", image_size=10).splits["train"].inputs
+    assert (inputs[:, 0, 1] == 0).all()
+    assert (inputs[:, 0, -2] == 255).all()
+    inverted = read(tmp_path / "own", image_size=10, channels=3, invert=True)
+    assert (inverted.splits["train"].inputs[:, :, 1] == 255).all()
+    assert (inverted.splits["train"].inputs[:, :, -2] == 0).all()
+
+
+def test_images_of_sixteen_bits_keep_their_shades(tmp_path: Path) -> None:
+    shades = np.array([[0, 20000], [40000, 65535]], dtype=np.uint16).repeat(4, 0).repeat(4, 1)
+    for name in NAMES:
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for number in range(2):
+            Image.fromarray(shades).save(tmp_path / "own" / name / f"{number}.png")
+    inputs = read(tmp_path / "own", image_size=8).splits["train"].inputs[0, 0]
+    assert [int(inputs[0, 0]), int(inputs[0, 7]), int(inputs[7, 0])] == [0, 20000 // 257, 155]
+    assert inputs[7, 7] == 255
+
+
+def test_images_of_thirty_two_bits_are_refused(tmp_path: Path) -> None:
+    make_classes(tmp_path / "own", NAMES)
+    Image.fromarray(np.ones((5, 5), dtype=np.float32)).save(tmp_path / "own" / NAMES[0] / "x.tiff")
+    with pytest.raises(UserError, match=r"cannot read image .*x\.tiff: pixels of 32 bits"):
+        read(tmp_path / "own")
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    names = ["bus", "car", "ship", "test", "train", "tram"]
+    make_classes(tmp_path / "own", names)
+    splits = read(tmp_path / "own").splits
+    assert sorted(name for each in splits.values() for name in each.names) == names
+
+
 def test_refused_folders(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no folder .*own; mend data\.options\.path"):
         read(tmp_path / "own")
@@ -134,7 +175,9 @@ def test_unreadable_image(tmp_path: Path) -> None:
 def test_refused_splits(tmp_path: Path) -> None:
     make_classes(tmp_path / "own" / "train", NAMES[:3])
     make_classes(tmp_path / "own" / "test", NAMES[2:])
-    with pytest.raises(UserError, match="own has train and test, but no validation; add"):
+    with pytest.raises(
+        UserError, match="own has class folders in train and test, but none in validation"
+    ):
         read(tmp_path / "own")
     make_classes(tmp_path / "own" / "validation", ["one"])
     with pytest.raises(UserError, match="validation has 1 classes; a split takes 2 at least"):

@@ -3,7 +3,7 @@
 import io
 import os
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(omniglot, "CHARACTERS", {"background": 3, "evaluation": 3})
     (tmp_path / "omniglot").mkdir()
     for archive, names in CHARACTERS.items():
-        with ZipFile(tmp_path / "omniglot" / f"images_{archive}.zip", "w") as file:
+        with ZipFile(tmp_path / "omniglot" / f"images_{archive}.zip", "w", ZIP_DEFLATED) as file:
             file.writestr(f"images_{archive}/", b"")  # as in the original archives
             for place, name in enumerate(names):
                 for number in range(20):
@@ -77,6 +77,13 @@ def test_ink_is_white_and_averaged(root: Path) -> None:
     assert np.array_equal(images[20, 0].numpy(), expected)
 
 
+def test_drawings_are_grey_where_a_cell_is_partly_ink(root: Path) -> None:
+    """8 cells of 13.125 pixels: a line from 15 to 30 covers 11.25 of the second, 3.75 of the next.
+    Pillow picks single pixels of 1-bit images, and would give 255 and 0."""
+    column = read(root, rotations="none", image_size=8).splits["train"].inputs[20, 0, :, 3]
+    assert column.tolist() == [0, round(255 * 11.25 / 13.125), round(255 * 3.75 / 13.125)] + [0] * 5
+
+
 def test_rotations_are_classes_by_default(root: Path) -> None:
     data = read(root)
     assert len(data.splits["train"]) == 12
@@ -99,6 +106,13 @@ def test_incomplete_archives(root: Path) -> None:
     path = root / "omniglot" / "images_evaluation.zip"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"cannot read .*images_evaluation\.zip: .*original"):
+        read(root)
+    damaged = bytearray(whole)
+    with ZipFile(io.BytesIO(whole)) as file:
+        first = next(member for member in file.infolist() if not member.is_dir())
+    damaged[first.header_offset + 30 + len(first.filename)] = 0xFF  # no block of zlib's begins so
+    path.write_bytes(bytes(damaged))
     with pytest.raises(UserError, match=r"cannot read .*images_evaluation\.zip: .*original"):
         read(root)
     path.write_bytes((root / "omniglot" / "images_background.zip").read_bytes())
@@ -141,6 +155,25 @@ def test_real_drawings_are_pinned(split: str) -> None:
     assert found == HASHES[split]
     assert sum(len(each) for each in data.splits.values()) == 1623
     assert all((each.counts == 20).all() for each in data.splits.values())
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("split", "sizes", "trained"),
+    [("vinyals", (1028, 172, 423), 1200), ("lake", (792, 172, 659), 964)],
+)
+def test_real_characters_in_four_positions(
+    split: str, sizes: tuple[int, int, int], trained: int
+) -> None:
+    """4,800 classes to train on in the end, as Snell et al. 2017 did."""
+    splits = load_data(DataConfig("omniglot", split=split)).splits  # type: ignore[union-attr]
+    assert tuple(len(each) for each in splits.values()) == tuple(4 * size for size in sizes)
+    merged = load_data(DataConfig("omniglot", split=split, train_on_validation=True))
+    assert isinstance(merged, DataSet)
+    train, test = merged.splits["train"], merged.splits["test"]
+    assert len(train) == 4 * trained
+    assert train.inputs.shape == (80 * trained, 1, 28, 28)
+    assert not set(train.names) & set(test.names)
 
 
 @needs_data

@@ -1,0 +1,131 @@
+"""What an experiment refuses before it trains, and when it stops; a person's own data, moved."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from metarl.cli import main
+from metarl.config import from_mapping, load_config
+from metarl.errors import UserError
+from metarl.fewshot.experiment import FewShotExperiment
+from tests.fewshot.test_evaluate import GLYPHS
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """What an experiment sets, undone for the tests after this one."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def experiment(**overrides: Any) -> FewShotExperiment:
+    """Small; a double underscore is a dot."""
+    dotted = {key.replace("__", "."): value for key, value in overrides.items()}
+    return FewShotExperiment.from_config(from_mapping(GLYPHS, "test", dotted))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            {"episodes__training_ways": 9},
+            "8 training classes are too few for 9-way episodes; lower episodes.training_ways",
+        ),
+        (
+            {"episodes__training_queries": 4},
+            "has 4 examples, too few for 1 shots and 4 queries; lower episodes.training_queries",
+        ),
+        (
+            {"episodes__ways": 6, "episodes__training_ways": 3},
+            "5 test classes are too few for 6-way episodes; lower episodes.ways",
+        ),
+        (
+            {"episodes__queries": 4, "episodes__training_queries": 1},
+            "has 4 examples, too few for 1 shots and 4 queries; lower episodes.queries",
+        ),
+        (
+            {"data__options__validation_classes": 2, "run__evaluate_every": 1},
+            "2 validation classes are too few for 3-way episodes",
+        ),
+    ],
+)
+def test_classes_that_are_too_few_are_refused_before_training(
+    overrides: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        experiment(**overrides)
+
+
+def test_validation_classes_may_be_few_where_nothing_is_validated() -> None:
+    assert math.isfinite(experiment(data__options__validation_classes=2).iterate(1)["loss/total"])
+
+
+def test_classes_that_are_trained_on_are_no_validation() -> None:
+    metrics = experiment(run__evaluate_every=1).iterate(1)
+    assert 0.0 <= metrics["validation/last"] <= 1.0
+    merged = experiment(run__evaluate_every=1, data__train_on_validation=True)
+    assert merged.problem.training_classes == 14
+    metrics = merged.iterate(1)
+    assert math.isnan(metrics["validation/first"])
+    assert math.isnan(metrics["validation/last"])
+
+
+def test_training_stops_where_it_has_diverged() -> None:
+    found = experiment()
+    for value in found.learner.parameters.values():
+        value.data.fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match="the loss is not finite"):
+        found.iterate(1)
+
+
+# From the command line -------------------------------------------------------------------------
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[object, str]:
+    """Exit code, and what the command prints on standard error."""
+    with pytest.raises(SystemExit) as end:
+        main([str(word) for word in words])
+    return end.value.code, capsys.readouterr().err
+
+
+def test_own_texts_by_one_line_and_where_they_are_on_this_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        [f"word{label} {number}", f"label {label}"] for label in range(8) for number in range(3)
+    ]
+    (tmp_path / "here").mkdir()
+    with (tmp_path / "here" / "own.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["text", "label"], *rows])
+    config = {
+        "data": {"name": "csv", "options": {"path": "own.csv"}},
+        "episodes": {"ways": 2, "queries": 2, "per_batch": 2},
+        "model": {"name": "ngrams", "embedding": 3, "hidden_sizes": [3]},
+        "algorithm": {"name": "prototypical"},
+        "evaluation": {"episodes": 4},
+        "run": {"iterations": 2, "device": "cpu", "threads": 1},
+    }
+    (tmp_path / "c.yaml").write_text(json.dumps(config))
+    words = ("train", tmp_path / "c.yaml", "--output", tmp_path / "run")
+    code, error = run(capsys, *words, "--data-root", tmp_path / "there")
+    assert (code, error.count("\n")) == (2, 1)
+    assert f"no file {tmp_path / 'there' / 'own.csv'}" in error
+    code, error = run(capsys, *words, "--data-root", tmp_path / "here")
+    assert code == 0, error
+    assert load_config(tmp_path / "run" / "config.yaml").data.root == str(tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    there = ("--data-root", tmp_path / "there")
+    code, error = run(capsys, "evaluate", tmp_path / "run", *there)
+    assert code == 0, error
+    resume = ("train", "--resume", tmp_path / "run")
+    code, error = run(capsys, *resume, "--run.iterations", 3, *there)
+    assert code == 0, error
+    code, error = run(capsys, *resume, *there, "--data.root", tmp_path)
+    assert code == 2
+    assert "--data-root and --data.root are one; keep one" in error
