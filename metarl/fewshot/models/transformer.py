@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,6 +49,7 @@ class Transformer(Encoder):
         self.features = sizes[-1]
         names = [PREFIX + name for name, _ in self._model.named_parameters()]
         self.fixed = frozenset(names if fine_tune else ())
+        self._of_thread = threading.local()
 
     def prepare(self, data: DataSet | Curves) -> DataSet | Curves:
         """The same texts in the transformer's own tokens, each number one higher: 0 is padding."""
@@ -93,10 +95,11 @@ class Transformer(Encoder):
 
     def _states(self, parameters: Mapping[str, Tensor], tokens: Tensor, mask: Tensor) -> Tensor:
         """`[B n, L, H]`."""
-        model = self._model.to(tokens.device)
         if not self.fine_tune:
+            model = self._model.to(tokens.device)
             with torch.no_grad():
                 return model(input_ids=tokens, attention_mask=mask).last_hidden_state
+        model = self._own_model().to(tokens.device)
         own = {name.removeprefix(PREFIX): parameters[name] for name in self.fixed}
         shapes = {name: value.shape for name, value in model.named_parameters()}
         if any(own[name].shape != shape for name, shape in shapes.items()):
@@ -107,6 +110,15 @@ class Transformer(Encoder):
         inputs = {"input_ids": tokens, "attention_mask": mask}
         found: Any = torch.func.functional_call(model, own, (), inputs)
         return found.last_hidden_state
+
+    def _own_model(self) -> Any:
+        """This thread's copy of the modules, with the same tensors: `functional_call` puts other
+        parameters into a module while it runs, which no other thread may see."""
+        if not hasattr(self._of_thread, "model"):
+            tensors = (*self._model.parameters(), *self._model.buffers())
+            shared = {id(each): each for each in tensors}
+            self._of_thread.model = copy.deepcopy(self._model, shared)
+        return self._of_thread.model
 
 
 def _load(kind: Any, pretrained: str) -> Any:

@@ -1,6 +1,8 @@
 """Encoders of the transformers library, which a stand-in plays here: it may not be installed."""
 
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -109,6 +111,41 @@ def test_fine_tuning_learns_the_transformer_but_no_inner_loop_does() -> None:
     torch.testing.assert_close(gradient, torch.tensor([0.5, 0.5, 1, 0, 0]).outer(sums))
     with pytest.raises(UserError, match="cannot differ from episode to episode"):
         encoder(stack(parameters, 1), tokens)
+
+
+@pytest.mark.usefixtures("library")
+def test_threads_do_not_see_each_others_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread leaves the model while another is in it."""
+    encoder = Transformer("letters", (2,), fine_tune=True)
+    parameters = encoder.initial_parameters(np.random.default_rng(0))
+    parameters["transformer.embedding.weight"] += 1.0
+    one, other = torch.tensor([[[1]]]), torch.tensor([[[2]]])
+    wanted = [encoder(parameters, tokens)[0] for tokens in (one, other)]
+    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
+    plain = StandInModel.forward
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
+        if int(input_ids) == 0:
+            first_is_in.set()
+            assert second_is_in.wait(10)
+        else:
+            second_is_in.set()
+            assert first_is_out.wait(10)
+        return plain(self, input_ids, attention_mask)
+
+    def go_first() -> Tensor:
+        features, _ = encoder(parameters, one)
+        first_is_out.set()
+        return features
+
+    monkeypatch.setattr(StandInModel, "forward", forward)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(go_first)
+        assert first_is_in.wait(10)
+        second = pool.submit(encoder, parameters, other)
+        found = [first.result(), second.result()[0]]
+    for ours, expected in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, expected)
 
 
 @pytest.mark.usefixtures("library")
