@@ -26,6 +26,7 @@ from metarl.fewshot.episodes import Episodes
 from metarl.fewshot.learner import Prediction, TrainingSource
 from metarl.fewshot.methods import register_method
 from metarl.fewshot.methods.chunked import ChunkedLearner, Found, mixture, named, part
+from metarl.fewshot.methods.maml import require_ways, score
 from metarl.fewshot.models.encoder import Statistics
 from metarl.fewshot.models.layers import linear, linear_parameters
 from metarl.policies import Parameters, stack
@@ -79,10 +80,14 @@ class Platipus(ChunkedLearner):
 
     def initial_parameters(self, generator: np.random.Generator) -> Parameters:
         """`mean.*`, `prior.*` and `posterior.*` (log standard deviations) of the network, the two
-        rates' logarithms and, for curves, that of the standard deviation of y given phi."""
-        config, outputs = self.config, self.problem.ways
-        network = self.problem.encoder.initial_parameters(generator)
-        network |= linear_parameters(generator, "head", self.problem.encoder.features, outputs)
+        rates' logarithms and, for curves, that of the standard deviation of y given phi.
+
+        What no inner loop changes (`Encoder.fixed`) is one `fixed.*` for all episodes.
+        """
+        config, encoder = self.config, self.problem.encoder
+        network = encoder.initial_parameters(generator)
+        fixed = {name: network.pop(name) for name in list(network) if name in encoder.fixed}
+        network |= linear_parameters(generator, "head", encoder.features, self.problem.ways)
         log_std = {n: torch.full_like(v, math.log(config.initial_std)) for n, v in network.items()}
         log_rates = {
             name: torch.tensor(math.log(config.initial_rate))
@@ -93,7 +98,8 @@ class Platipus(ChunkedLearner):
             **named("posterior", {n: v.clone() for n, v in log_std.items()}),
         }
         noise = {"log_noise": torch.tensor(0.0)} if self.problem.kind == "regression" else {}
-        return {**named("mean", network), **spreads, **log_rates, **noise}
+        shared = {**named("fixed", fixed), **named("mean", network)}
+        return {**shared, **spreads, **log_rates, **noise}
 
     # The network and its losses -----------------------------------------------------------------
 
@@ -101,7 +107,8 @@ class Platipus(ChunkedLearner):
         self, network: Parameters, inputs: Tensor, statistics: Statistics | None = None
     ) -> tuple[Tensor, Statistics]:
         """Logits `[B, n, N]` or values `[B, n, 1]` of a network of each episode, `[B, ...]`."""
-        features, used = self.problem.encoder(network, inputs, statistics)
+        everything = {**part(self.parameters, "fixed"), **network}
+        features, used = self.problem.encoder(everything, inputs, statistics)
         return linear(network, "head", features), used
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -158,28 +165,37 @@ class Platipus(ChunkedLearner):
     # Training (algorithm 1) ---------------------------------------------------------------------
 
     def draw(self, episodes: Episodes, source: TrainingSource) -> tuple[Tensor, ...]:
-        """Standard normal numbers `[B, L, P]` for the L samples of all P parameters."""
+        """Standard normal numbers `[B, L, P]` for the L samples of all P parameters; none while mu
+        is trained alone."""
+        if self._is_maml:
+            return ()
         generators = source.generators("initial parameters", len(episodes.query_targets))
         noise = [self._noise(each, self.config.samples) for each in generators]
         return (torch.stack(noise).to(self.device),)
 
+    @property
+    def _is_maml(self) -> bool:
+        return self.updates < self.config.maml_iterations
+
     def judge(self, episodes: Episodes, drawn: tuple[Tensor, ...]) -> Found:
         """E_q[L(phi, query)] + weight KL(q || p) of each episode, `[B]`."""
+        require_ways(self.problem, episodes, self.config.name)
         place = _Place(second_order=not self.config.first_order)
-        if self.updates < self.config.maml_iterations:
+        if self._is_maml:
             start = stack(part(self.parameters, "mean"), len(episodes.query_targets))
-            total, statistics = self._query_loss(start, episodes, place)
-            return {"total": total, "kl": torch.zeros_like(total)}, statistics
+            found, statistics = self._answered(start, episodes, place)
+            return {**found, "kl": torch.zeros_like(found["total"])}, statistics
         query = episodes.query_inputs, episodes.query_targets
         support = episodes.support_inputs, episodes.support_targets
         posterior = self.means(*query, "posterior", place)
         prior = self.means(*support, "prior", place)
         count, samples = drawn[0].shape[:2]
         theta = self._sampled(posterior, "posterior", drawn[0])
-        loss, statistics = self._query_loss(theta, _repeated(episodes, samples), place)
+        of_samples, statistics = self._answered(theta, _repeated(episodes, samples), place)
+        found = {n: each.view(count, samples).mean(dim=1) for n, each in of_samples.items()}
         divergence = self.divergence(posterior, prior)
-        total = loss.view(count, samples).mean(dim=1) + self.config.kl_weight * divergence
-        return {"total": total, "kl": divergence.detach()}, statistics
+        found["total"] = found["total"] + self.config.kl_weight * divergence
+        return {**found, "kl": divergence.detach()}, statistics
 
     def divergence(self, posterior: Parameters, prior: Parameters) -> Tensor:
         """KL(q || p) of the diagonal Gaussians with these means, summed over parameters `[B]`."""
@@ -191,13 +207,15 @@ class Platipus(ChunkedLearner):
             total = total + terms.flatten(1).sum(dim=1)
         return total
 
-    def _query_loss(
-        self, network: Parameters, episodes: Episodes, place: "_Place"
-    ) -> tuple[Tensor, Statistics]:
+    def _answered(self, network: Parameters, episodes: Episodes, place: "_Place") -> Found:
+        """Loss of the queries after the gradient steps, and how right the answers are."""
         for _ in range(self.config.inner_steps):
             network = self.adapt(network, episodes, place)
         outputs, statistics = self.answer(network, episodes, place)
-        return self.negative_log_likelihood(outputs, episodes.query_targets), statistics
+        targets = episodes.query_targets
+        found = {"total": self.negative_log_likelihood(outputs, targets)}
+        measured = "mse" if self.problem.kind == "regression" else "accuracy"
+        return {**found, measured: score(outputs.detach(), targets)}, statistics
 
     # Test (algorithm 2) -------------------------------------------------------------------------
 

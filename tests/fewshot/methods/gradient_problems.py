@@ -14,7 +14,7 @@ from metarl.fewshot.methods import METHODS
 from metarl.fewshot.models.conv4 import Conv4
 from metarl.fewshot.models.encoder import Encoder, Statistics
 from metarl.fewshot.models.perceptron import Perceptron
-from metarl.fewshot.models.text import BagOfNgrams
+from metarl.fewshot.models.text import BagOfNgrams, TextCNN, TextEncoder, TextGRU
 from metarl.tasks import stream
 from metarl.workers import Workers
 
@@ -26,6 +26,8 @@ ENCODERS: dict[str, Encoder] = {
     "perceptron": Perceptron(12, (5, 4), batch_norm=True),
     "curves": Perceptron(1, (6, 5), batch_norm=False),
     "ngrams": BagOfNgrams(9, 4, (4, 3)),
+    "text_cnn": TextCNN(9, 4, (4, 3)),
+    "text_gru": TextGRU(9, 4, (4, 3)),
 }
 
 
@@ -94,7 +96,7 @@ def make_episodes(encoder: Encoder, count: int = 3, seed: int = 0) -> Episodes:
         return Episodes(*(_double(each) for each in vars(drawn).values()))
     generator = np.random.default_rng(seed)
     sizes = WAYS * SHOTS, WAYS * QUERIES
-    if isinstance(encoder, BagOfNgrams):
+    if isinstance(encoder, TextEncoder):
         inputs = [generator.integers(1, 9, (count, n, 5)) for n in sizes]
     else:
         shape = encoder.image if isinstance(encoder, Conv4) else (12,)

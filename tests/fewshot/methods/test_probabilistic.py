@@ -16,6 +16,7 @@ from metarl.fewshot.methods.platipus import Platipus, PlatipusConfig, _Place
 from metarl.fewshot.methods.versa import Versa, VersaConfig
 from metarl.policies import stack
 from metarl.validation import InvalidValue
+from tests.fewshot.methods import gradient_problems
 from tests.fewshot.methods.probabilistic import (
     QUERIES,
     SHOTS,
@@ -97,10 +98,14 @@ def test_predictions_are_of_the_episode_alone_and_not_of_query_targets(name, kin
 @pytest.mark.parametrize(("name", "kind"), BOTH)
 def test_chunks_change_nothing_but_rounding(name, kind, monkeypatch):
     whole, chunked = learner_of(name, kind), learner_of(name, kind)
+    gradients = []
+    whole.step = chunked.step = gradients.append
     wanted = whole.update(Source(kind))
     monkeypatch.setattr("metarl.fewshot.methods.metric.EXAMPLES_PER_CHUNK", 1)
     found = chunked.update(Source(kind))
     assert found == pytest.approx(wanted, rel=1e-5, abs=1e-6)
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["support", "running"])
@@ -272,37 +277,43 @@ def test_prior_and_posterior_are_a_gradient_step_away_from_the_mean():
     torch.testing.assert_close(found["head.weight"][0], mean["head.weight"] - 0.25 * gradient)
 
 
-def test_second_order_is_what_finite_differences_say():
-    learner = cast(Platipus, learner_of("platipus", "regression", first_order=False))
-    for value in learner.parameters.values():
-        value.data = value.data.double()
-    episodes = Episodes(*(v.double() for v in vars(make_episodes("regression", 2)).values()))
-    drawn = (learner.draw(episodes, Source("regression", count=2))[0].double(),)
+@pytest.mark.parametrize("mode", ["transductive", "support"])
+@pytest.mark.parametrize("name", ["strided", "curves", "ngrams"])
+def test_the_gradient_is_that_of_finite_differences(name, mode):
+    """Through the inner steps, both gradients of mu, the draw and the divergence."""
+    encoder = gradient_problems.ENCODERS[name]
+    settings = {"first_order": False, "kl_weight": 0.1, "inner_steps": 2}
+    learner = gradient_problems.make_learner("platipus", encoder, mode, **settings)
+    learner = gradient_problems.doubled(learner)
+    episodes = gradient_problems.make_episodes(encoder)
+    drawn = (learner.draw(episodes, gradient_problems.Source(encoder))[0].double(),)
+    learner.losses = lambda episodes, source: learner.judge(episodes, drawn)[0]
+    by_gradient, by_difference = gradient_problems.slope(learner, episodes, seed=3)
+    assert by_gradient == pytest.approx(by_difference, rel=1e-5, abs=1e-6)
 
-    def loss() -> Tensor:
-        return learner.judge(episodes, drawn)[0]["total"].sum()
 
-    for name in ("mean.head.bias", "prior.head.bias", "log_posterior_rate", "log_noise"):
-        value = learner.parameters[name]
-        (gradient,) = torch.autograd.grad(loss(), value, allow_unused=True)
-        step, flat = 1e-5, value.data.view(-1)
-        start = flat[0].item()
-        ends = []
-        for end in (start + step, start - step):
-            flat[0] = end
-            ends.append(loss().item())
-        flat[0] = start
-        slope = (ends[0] - ends[1]) / (2 * step)
-        assert gradient.flatten()[0].item() == pytest.approx(slope, rel=1e-4, abs=1e-7)
+def test_words_are_learned_across_episodes_but_have_no_prior():
+    encoder = gradient_problems.ENCODERS["ngrams"]
+    learner = gradient_problems.make_learner("platipus", encoder)
+    assert {n for n in learner.parameters if "words" in n} == {"fixed.words.weight"}
+    before = learner.parameters["fixed.words.weight"].detach().clone()
+    learner.update(gradient_problems.Source(encoder))
+    assert not torch.equal(before, learner.parameters["fixed.words.weight"])
+    *_, last = learner.predict(gradient_problems.make_episodes(encoder), 2)
+    torch.testing.assert_close(last.log_probs.exp().sum(dim=-1), torch.ones(3, 6))
 
 
 def test_the_first_iterations_are_mamls():
     learner = cast(Platipus, learner_of("platipus", "regression", maml_iterations=1))
+    episodes = make_episodes("regression")
+    assert learner.draw(episodes, Source("regression")) == ()
     before = {n: v.detach().clone() for n, v in learner.parameters.items()}
     assert learner.update(Source("regression", 1))["train/kl"] == 0.0
     changed = {n for n, v in learner.parameters.items() if not torch.equal(v, before[n])}
     assert {n.partition(".")[0] for n in changed} == {"mean", "log_noise"}
-    assert learner.update(Source("regression", 2))["train/kl"] > 0.0
+    metrics = learner.update(Source("regression", 2))
+    assert metrics["train/kl"] > 0.0
+    assert metrics["train/mse"] > 0.0
 
 
 def test_the_spread_of_curves_is_that_of_samples_and_noise():
@@ -312,6 +323,23 @@ def test_the_spread_of_curves_is_that_of_samples_and_noise():
     assert found.mean is not None and found.std is not None  # noqa: PT018
     assert found.mean.item() == 4.0
     assert found.std.item() == pytest.approx(math.sqrt(9.0 + 4.0))
+
+
+def test_a_platipus_mixes_probabilities_of_its_samples():
+    learner = cast(Platipus, learner_of("platipus", "classification"))
+    probabilities = torch.tensor([[0.9, 0.1], [0.5, 0.5]]).view(1, 2, 1, 2)
+    found = learner._mixture(probabilities.log()).log_probs
+    assert found is not None
+    torch.testing.assert_close(found.exp(), torch.tensor([[[0.7, 0.3]]]))
+
+
+def test_another_number_of_classes_in_training_is_refused():
+    learner = cast(Platipus, learner_of("platipus", "classification"))
+    episodes = make_episodes("classification")
+    fewer = replace(episodes, classes=episodes.classes[:, :2])
+    drawn = learner.draw(fewer, Source("classification"))
+    with pytest.raises(UserError, match="platipus learns a layer for 3 classes and cannot train"):
+        learner.judge(fewer, drawn)
 
 
 @pytest.mark.parametrize(
