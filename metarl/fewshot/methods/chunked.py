@@ -13,7 +13,7 @@ from metarl.fewshot.episodes import Episodes
 from metarl.fewshot.learner import FewShotLearner, Prediction, TrainingSource, reported
 from metarl.fewshot.methods.metric import episode_chunks
 from metarl.fewshot.models.encoder import Statistics
-from metarl.fewshot.normalization import RunningStatistics
+from metarl.fewshot.normalization import RunningStatistics, joined
 from metarl.policies import Parameters
 
 Found = tuple[dict[str, Tensor], Statistics]
@@ -68,7 +68,7 @@ class ChunkedLearner(FewShotLearner):
         parts = self.workers.map(differentiate, self.chunks(episodes))
         gradients, found, statistics = zip(*parts, strict=True)
         self.step([torch.stack(each).sum(dim=0) for each in zip(*gradients, strict=True)])
-        self.running.observe(_joined(statistics))
+        self.running.observe(joined(statistics))
         self.updates += 1
         return reported({name: torch.cat([each[name] for each in found]) for name in found[0]})
 
@@ -119,14 +119,6 @@ def cross_entropy(log_probs: Tensor, targets: Tensor) -> Tensor:
 def accuracy(log_probs: Tensor, targets: Tensor) -> Tensor:
     """Share of queries `[B]` whose most probable class is right."""
     return (log_probs.detach().argmax(dim=-1) == targets).float().mean(dim=1)
-
-
-def _joined(pieces: tuple[Statistics, ...]) -> Statistics:
-    layers = zip(*pieces, strict=True)
-    return tuple(
-        (torch.cat([mean for mean, _ in layer]), torch.cat([variance for _, variance in layer]))
-        for layer in layers
-    )
 
 
 def _whole(pieces: list[Tensor | None]) -> Tensor | None:

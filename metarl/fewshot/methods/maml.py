@@ -28,7 +28,7 @@ from metarl.fewshot.learner import (
 from metarl.fewshot.methods import register_method
 from metarl.fewshot.models.encoder import Statistics
 from metarl.fewshot.models.layers import linear, linear_parameters
-from metarl.fewshot.normalization import RunningStatistics
+from metarl.fewshot.normalization import RunningStatistics, joined
 from metarl.policies import Parameters, stack
 from metarl.validation import require_at_least, require_positive
 from metarl.workers import chunks
@@ -57,7 +57,7 @@ class MAMLConfig:
     """Adam's step size in the outer loop, beta."""
     episodes_per_chunk: int | None = None
     """Episodes differentiated at once: bounds memory and changes no result but by rounding; null:
-    on the CPU 1 to 8, by their size, on a GPU all of them."""
+    on the CPU 1 to 8 by their size, but of curves and on a GPU all."""
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "inner_steps", "episodes_per_chunk")
@@ -198,9 +198,11 @@ class MAML(FewShotLearner):
         return reported({name: torch.cat([each[name] for each in found]) for name in found[0]})
 
     def chunks(self, episodes: Episodes) -> list[slice]:
-        """Which episodes are differentiated at once; not a matter of threads."""
+        """Which episodes are differentiated at once; not a matter of threads. Of curves all: their
+        points are so small that a pass takes no longer for many."""
         count, size = len(episodes.query_inputs), self.config.episodes_per_chunk
-        if size is None and self.device.type == "cpu":
+        curves = self.problem.kind == "regression"
+        if size is None and self.device.type == "cpu" and not curves:
             examples = episodes.support_inputs.shape[1] + episodes.query_inputs.shape[1]
             size = min(8, max(1, EXAMPLES_PER_CHUNK // examples))
         return chunks(count, size or count)
@@ -270,12 +272,3 @@ def require_ways(problem: Problem, episodes: Episodes, name: str) -> None:
 def detached(seen: list[Statistics]) -> list[Statistics]:
     """The same numbers without a graph."""
     return [tuple((mean.detach(), variance.detach()) for mean, variance in s) for s in seen]
-
-
-def joined(pieces: tuple[Statistics, ...]) -> Statistics:
-    """Statistics of all episodes, of those of chunks."""
-    layers = zip(*pieces, strict=True)
-    return tuple(
-        (torch.cat([mean for mean, _ in layer]), torch.cat([variance for _, variance in layer]))
-        for layer in layers
-    )

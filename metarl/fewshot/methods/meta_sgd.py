@@ -38,7 +38,7 @@ class MetaSGDConfig:
     """Adam's step size in the outer loop, for parameters and rates."""
     episodes_per_chunk: int | None = None
     """Episodes differentiated at once: bounds memory and changes no result but by rounding; null:
-    on the CPU 1 to 8, by their size, on a GPU all of them."""
+    on the CPU 1 to 8 by their size, but of curves and on a GPU all."""
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "inner_steps", "episodes_per_chunk")

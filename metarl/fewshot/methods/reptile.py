@@ -17,8 +17,9 @@ from metarl.algorithms.learner import Metrics, copied
 from metarl.fewshot.episodes import Episodes
 from metarl.fewshot.learner import Prediction, TrainingSource, reported
 from metarl.fewshot.methods import register_method
-from metarl.fewshot.methods.maml import MAML, detached, errors, joined, require_ways, score
+from metarl.fewshot.methods.maml import MAML, detached, errors, require_ways, score
 from metarl.fewshot.models.encoder import Statistics
+from metarl.fewshot.normalization import joined
 from metarl.policies import Parameters, stack
 from metarl.tasks import stream
 from metarl.validation import require_at_least, require_positive
@@ -50,7 +51,7 @@ class ReptileConfig:
     """Examples of a mini-batch at test."""
     episodes_per_chunk: int | None = None
     """Episodes that learn side by side: bounds memory and changes no result but by rounding; null:
-    on the CPU 1 to 8, by their size, on a GPU all of them."""
+    on the CPU 1 to 8 by their size, but of curves and on a GPU all."""
 
     def __post_init__(self) -> None:
         keys = ("inner_steps", "inner_batch", "test_batch", "decay_iterations")
@@ -76,6 +77,10 @@ class Reptile(MAML):
 
     Adam's second moments outlive an iteration, as in the paper's code: an episode starts with those
     that earlier ones left, and the mean of what the episodes of an iteration make of them stays.
+
+    The paper's transductive results are those of BatchNorm's mode `transductive`; for the others
+    its code normalises each query together with the support set, where mode `support` takes the
+    support set's statistics alone.
     """
 
     def adapts(self, name: str) -> bool:

@@ -14,6 +14,8 @@ from metarl.fewshot.methods import METHODS
 from tests.fewshot.methods.gradient_problems import (
     ENCODERS,
     Source,
+    doubled,
+    make_episodes,
     make_learner,
 )
 
@@ -52,6 +54,26 @@ def test_chunks_change_nothing_but_rounding(name: str) -> None:
     two, all_at_once = (trained(name, "running", episodes_per_chunk=size) for size in (2, 5))
     for ours, theirs in zip(two.parameters.values(), all_at_once.parameters.values(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=2e-4)
+    assert two.running.values is not None
+    for ours, theirs in zip(two.running.values, all_at_once.running.values, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", ["maml", "anil", "meta_sgd"])
+@pytest.mark.parametrize("mode", ["transductive", "support", "running"])
+def test_an_update_follows_the_gradient_of_the_mean_loss(name: str, mode: str) -> None:
+    """Of all chunks and threads, in its full length, which Adam's first step would hide."""
+    settings = {"threads": 3, "episodes_per_chunk": 2, "inner_steps": 2}
+    learner = doubled(make_learner(name, STRIDED, mode, **settings))
+    source, taken = Source(STRIDED), []
+    source.episodes = lambda: make_episodes(STRIDED, 5)
+    learner.step = taken.extend
+    learner.update(source)
+    total = learner.losses(source.episodes(), source)["total"].mean()
+    values = list(learner.parameters.values())
+    wanted = torch.autograd.grad(total, values, materialize_grads=True)
+    for found, expected in zip(taken, wanted, strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -66,6 +88,20 @@ def test_queries_see_each_other_only_where_the_mode_says_so(name: str, mode: str
     for step, (before, after) in enumerate(pairs):
         first = before.log_probs[:, 0], after.log_probs[:, 0]
         assert torch.equal(*first) == (mode != "transductive"), step
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_averages_queries_do_not_see_each_other_either(name: str) -> None:
+    learner = make_learner(name, STRIDED, "running")
+    episodes = Source(STRIDED, 2).episodes()
+    inputs = episodes.query_inputs.clone()
+    inputs[:, 1:] += 1.0
+    changed = dataclasses.replace(episodes, query_inputs=inputs)
+    for before, after in zip(
+        learner.predict(episodes, 2), learner.predict(changed, 2), strict=True
+    ):
+        assert torch.equal(before.log_probs[:, 0], after.log_probs[:, 0])
+        assert not torch.equal(before.log_probs[:, 1], after.log_probs[:, 1])
 
 
 @pytest.mark.parametrize("name", NAMES)

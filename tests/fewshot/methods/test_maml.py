@@ -113,3 +113,12 @@ def test_another_number_of_classes_in_training_is_refused() -> None:
     source.episodes = lambda: wrong
     with pytest.raises(UserError, match=r"3 classes and cannot train on 2; set episodes\.training"):
         learner.update(source)
+
+
+def test_curves_pass_all_at_once_and_images_a_few_at_a_time() -> None:
+    expected = {"curves": [slice(0, 20)], "strided": [slice(0, 8), slice(8, 16), slice(16, 20)]}
+    for name, slices in expected.items():
+        episodes = make_episodes(ENCODERS[name], 20)
+        assert make_learner("maml", ENCODERS[name]).chunks(episodes) == slices
+    few = make_learner("maml", ENCODERS["curves"], episodes_per_chunk=15)
+    assert few.chunks(make_episodes(ENCODERS["curves"], 20)) == [slice(0, 15), slice(15, 20)]
