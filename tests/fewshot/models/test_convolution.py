@@ -15,8 +15,9 @@ def numbers(*shape: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("height", "width"), [(5, 4), (6, 7), (1, 2)])
-def test_every_episode_is_convolved_with_its_own_weights(stride, height, width):
-    images, weight = numbers(3, 2, height, width, 2), numbers(3, 3, 3, 2, 4)
+@pytest.mark.parametrize("inputs", [2, MANY])
+def test_every_episode_is_convolved_with_its_own_weights(stride, height, width, inputs):
+    images, weight = numbers(3, inputs, height, width, 2), numbers(3, 3, 3, 2, 4)
     found = convolve(images, weight, stride)
     for episode in range(3):
         kernel = weight[episode].permute(3, 2, 0, 1)
@@ -34,9 +35,9 @@ def test_shared_weights_do_what_equal_stacked_ones_do(stride):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("inputs", [2, MANY])
-def test_first_and_second_derivatives_are_right(stride, inputs):
-    images, weight = numbers(2, inputs, 3, 4, 2), numbers(2, 3, 3, 2, 2)
+@pytest.mark.parametrize(("episodes", "inputs"), [(2, 2), (2, MANY), (1, MANY)])
+def test_first_and_second_derivatives_are_right(stride, episodes, inputs):
+    images, weight = numbers(episodes, inputs, 3, 4, 2), numbers(episodes, 3, 3, 2, 2)
     arguments = (images.requires_grad_(), weight.requires_grad_())
 
     def function(images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
