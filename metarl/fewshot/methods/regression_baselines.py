@@ -61,6 +61,7 @@ class FineTuned(FewShotLearner):
                 mean = self.outputs(network, episodes.query_inputs)
             yield Prediction(mean=mean)
 
+    @torch.enable_grad()
     def _fine_tuned(self, network: Parameters, episodes: Episodes) -> Parameters:
         start = {name: value.detach().requires_grad_() for name, value in network.items()}
         outputs = self.outputs(start, episodes.support_inputs)

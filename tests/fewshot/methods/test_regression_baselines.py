@@ -114,7 +114,8 @@ def test_pre_training_looks_at_all_points_of_all_curves_with_one_network():
 def test_fine_tuning_is_gradient_descent_on_the_support_set():
     learner = learner_of("regression_pretraining", fine_tuning_rate=0.1)
     episodes = make_episodes("regression", 2)
-    before, after = learner.predict(episodes, 1)
+    with torch.no_grad():
+        before, after = learner.predict(episodes, 1)
     outputs = learner.outputs(learner.parameters, episodes.support_inputs[:1])
     loss = (outputs - episodes.support_targets[:1]).square().mean()
     names = list(learner.parameters)
