@@ -193,6 +193,7 @@ class Config:
     """A meta-RL experiment; the content of a preset, and of a run folder's `config.yaml`."""
 
     experiment: ClassVar[str] = "metarl.training.experiment:Experiment"
+    suite: ClassVar[str] = "metarl.evaluation.suite"
     may_change: ClassVar[tuple[str, ...]] = (
         "run.iterations",
         "run.environment_steps",
@@ -265,6 +266,14 @@ def from_mapping(
         typed = _is_from_command_line(error.key, mapping, overrides)
         place = overrides_from if typed else source
         raise UserError(f"{place}: {error.key} {error.message}") from error
+
+
+def kind_of_text(text: str) -> Any:
+    """The configuration class of the experiment that the text of a preset seems to describe, by
+    lines that start sections: also where it is not readable as YAML."""
+    lines = text.splitlines()
+    found = {key: None for key in KINDS if any(line.startswith(f"{key}:") for line in lines)}
+    return _kind(found)
 
 
 def _kind(mapping: object) -> Any:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
-from metarl.config import KINDS, Config, load_config
+from metarl.config import kind_of_text, load_config
 from metarl.errors import UserError
-from metarl.evaluation.curves import AdaptationCurve
-from metarl.evaluation.run import evaluate_run
+from metarl.suites import SuiteSupport, is_for_suites, support_of
 from metarl.training.checkpoints import Checkpoints
 from metarl.training.run_folder import RunFolder
 from metarl.training.trainer import Trainer
@@ -26,20 +26,20 @@ _RESUMED = ("iterations", "environment_steps", "threads")
 
 
 def all_presets(configs: Path) -> dict[str, Path]:
-    """Every meta-RL preset below the folders of `configs`, by `FOLDER/NAME`."""
+    """Every preset of a job below the folders of `configs`, by `FOLDER/NAME`: of meta-RL and
+    few-shot learning."""
     paths = sorted(configs.glob("*/**/*.yaml"))
     names = {path.relative_to(configs).with_suffix("").as_posix(): path for path in paths}
     return {
         name: path
         for name, path in names.items()
-        if not name.startswith(f"{SUITES}/") and not _is_of_another_kind(path)
+        if not name.startswith(f"{SUITES}/") and _is_of_a_job(path)
     }
 
 
-def _is_of_another_kind(preset: Path) -> bool:
-    # By its text: a file that is not readable as YAML is told when it is chosen.
-    lines = preset.read_text(encoding="utf-8", errors="replace").splitlines()
-    return any(line.startswith(tuple(f"{section}:" for section in KINDS)) for line in lines)
+def _is_of_a_job(preset: Path) -> bool:
+    text = preset.read_text(encoding="utf-8", errors="replace")
+    return is_for_suites(kind_of_text(text))
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Job:
     """A configuration and the folder that it is trained in; `config.run.output` is not read."""
 
     preset: str
-    config: Config
+    config: Any
+    """A `Config` or `FewShotConfig`."""
     run: RunFolder
 
     @property
@@ -79,8 +80,8 @@ class Job:
         if done > run.iterations:
             raise self._longer("run.iterations", done, run.iterations)
         # The budget was reached before the last iteration: another budget was set then.
-        if run.environment_steps is not None and steps.get(done - 1, 0) >= run.environment_steps:
-            raise self._longer("run.environment_steps", steps[done - 1], run.environment_steps)
+        if self.budget is not None and steps.get(done - 1, 0) >= self.budget:
+            raise self._longer("run.environment_steps", steps[done - 1], self.budget)
 
     def _longer(self, key: str, done: int, wanted: int) -> UserError:
         return UserError(
@@ -93,7 +94,7 @@ class Job:
         run, done = self.config.run, self.iterations
         if done == 0 or done >= run.iterations:
             return done > 0
-        budget = run.environment_steps
+        budget = self.budget
         return budget is not None and environment_steps(self.run).get(done, 0) >= budget
 
     def train(self, console: Console) -> int | None:
@@ -111,39 +112,31 @@ class Job:
         if not self.exists:
             here = dataclasses.replace(run, output=str(self.run.path))
             return Trainer.start(dataclasses.replace(self.config, run=here), console)
-        overrides = {f"run.{key}": getattr(run, key) for key in _RESUMED}
+        overrides = {f"run.{key}": getattr(run, key) for key in _RESUMED if hasattr(run, key)}
         return Trainer.resume(self.run.path, overrides, console)
 
-    def evaluate(self) -> AdaptationCurve:
-        """The curve of the last checkpoint: the one in the folder, or a new one."""
-        return self.evaluation() or evaluate_run(self.run.path)[0]
+    def evaluate(self) -> Any:
+        """The adaptation curve, or few-shot result, of the last checkpoint: the one in the folder,
+        or a new one."""
+        return self.evaluation() or self._suite.evaluate(self.run.path)
 
-    def evaluation(self) -> AdaptationCurve | None:
-        """The curve in the folder, if it is of the last checkpoint and of these settings."""
-        settings = self.config.evaluation
-        path = self.run.evaluation / f"{settings.split}.json"
-        try:
-            curve = AdaptationCurve.load(path)
-        except UserError:  # not there, or damaged
-            return None
-        if not path.with_suffix(".png").exists():  # written last
-            return None
-        rates = curve.details.get("inner_learning_rates")
-        found = (
-            curve.returns.shape[:2],
-            curve.details.get("iteration"),
-            curve.details.get("episodes"),
-            curve.details.get("evaluation_seed"),
-            None if rates is None else tuple(rates),
-        )
-        wanted = (
-            (settings.tasks, settings.steps + 1),
-            self.iterations,
-            settings.episodes,
-            settings.seed,
-            settings.inner_learning_rates,
-        )
-        return curve if found == wanted else None
+    def evaluation(self) -> Any | None:
+        """What `evaluate` gives, if it is in the folder, of the last checkpoint and of these
+        settings."""
+        return self._suite.find_evaluation(self.run, self.config, self.iterations)
+
+    def table(self, evaluation: Any) -> Table:
+        """An evaluation for a terminal."""
+        return self._suite.table(evaluation)
+
+    @property
+    def budget(self) -> int | None:
+        """Environment steps after which training ends; None without such a limit."""
+        return getattr(self.config.run, "environment_steps", None)
+
+    @property
+    def _suite(self) -> SuiteSupport:
+        return support_of(self.config)
 
 
 def environment_steps(run: RunFolder) -> dict[int, int]:
@@ -163,7 +156,7 @@ def environment_steps(run: RunFolder) -> dict[int, int]:
     return steps
 
 
-def _flat(config: Config) -> dict[str, Any]:
+def _flat(config: Any) -> dict[str, Any]:
     def walk(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         for key, value in values.items():
             if isinstance(value, dict):

@@ -12,7 +12,6 @@ from rich.console import Console
 from metarl.cli import Parser, exit_with, split_overrides
 from metarl.config import load_config, parse_overrides
 from metarl.errors import UserError, nearest
-from metarl.evaluation.curves import table
 from metarl.jobs import Job, all_presets
 from metarl.training.run_folder import RunFolder
 
@@ -134,6 +133,6 @@ def _train(job: Job, console: Console) -> int | None:
     signal_number = job.train(console)
     if signal_number:
         return signal_number
-    console.print(table(job.evaluate()))
+    console.print(job.table(job.evaluate()))
     print(job.run.path)
     return None

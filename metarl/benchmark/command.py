@@ -15,6 +15,7 @@ from metarl.errors import UserError
 from metarl.files import cannot_write
 from metarl.jobs import Job
 from metarl.simulation.cpus import usable_cpus
+from metarl.suites import support_of
 from metarl.training.interrupts import StopRequest
 from metarl.training.run_folder import RunFolder
 
@@ -73,7 +74,7 @@ def run_benchmark(
         root: folder of their runs; gets `logs` and `comparison`.
         at_a_time: processes; each gets its share of the CPUs, unless `run.threads` says another.
         resume: go on with what is there. Otherwise the folder must be empty or missing.
-        compare: what makes the report; by default `metarl.evaluation.compare`.
+        compare: what makes the report; by default what `metarl compare` does.
 
     Raises UserError when the folder is in use, and for what the comparison refuses.
     """
@@ -96,7 +97,7 @@ def run_benchmark(
         done = [job for job in jobs if job.run.path not in failed]
         if done:
             split = done[0].config.evaluation.split
-            make = compare or _compare
+            make = compare or support_of(done[0].config).compare
             print(make([job.run.path for job in done], root / "comparison", split))
         return 1 if failed else 0
 
@@ -155,7 +156,7 @@ def _report(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
     for outcome in failures:
         print(f"error: {outcome.job.run.path}: {outcome.error}", file=sys.stderr)
     for job in jobs:
-        budget = job.config.run.environment_steps
+        budget = job.budget
         iteration, steps = last_row(job.run.metrics_file)
         if budget and steps < budget and iteration == job.config.run.iterations > 1:
             print(
@@ -163,14 +164,3 @@ def _report(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
                 f"of {budget:,} environment steps; give it more run.iterations",
                 file=sys.stderr,
             )
-
-
-def _compare(folders: Sequence[Path], output: Path, split: str) -> Path:
-    # Late: matplotlib, and nobody needs it before the last run has ended.
-    from metarl.evaluation.compare import load_comparison, terminal_tables, write_comparison
-
-    with Console(stderr=True).status("comparing") as status:
-        comparison = load_comparison(folders, split=split, on_step=status.update)
-        report = write_comparison(comparison, output, status.update)
-    Console().print(*terminal_tables(comparison), sep="\n")
-    return report

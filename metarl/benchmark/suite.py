@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from metarl.config import COMMAND_LINE, Config, load_config, read_yaml
+from metarl.config import COMMAND_LINE, load_config, read_yaml
 from metarl.errors import UserError, nearest
 from metarl.jobs import Job, all_presets
+from metarl.suites import support_of
 from metarl.training.run_folder import RunFolder
 from metarl.validation import InvalidValue, build, require, require_at_least
 
@@ -124,7 +126,7 @@ def plan(path: str | Path, root: Path, overrides: Mapping[str, object] | None = 
     ]
 
 
-def _config(suite: Suite, name: str, path: str | Path, overrides: Mapping[str, object]) -> Config:
+def _config(suite: Suite, name: str, path: str | Path, overrides: Mapping[str, object]) -> Any:
     configs = Path(path).parent / suite.configs
     presets = all_presets(configs)
     if name not in presets:
@@ -136,29 +138,22 @@ def _config(suite: Suite, name: str, path: str | Path, overrides: Mapping[str, o
     return load_config(presets[name], {**own, **overrides})
 
 
-def _with_seed(config: Config, seed: int) -> Config:
+def _with_seed(config: Any, seed: int) -> Any:
     run = dataclasses.replace(config.run, seed=seed, output=None)
     return dataclasses.replace(config, run=run)
 
 
-def _require_one_protocol(configs: Mapping[str, Config], path: str | Path) -> None:
-    """The comparison takes one split, and one protocol for each problem; better told now."""
-    first: dict[object, tuple[str, object]] = {}
-    for name, config in configs.items():
-        tasks, evaluation = config.tasks, config.evaluation
-        problem = (tasks.family, *sorted(tasks.options.items()))
-        for key, value, place in (
-            ("evaluation.split", evaluation.split, ()),
-            ("evaluation.tasks", evaluation.tasks, problem),
-            ("evaluation.episodes", evaluation.episodes, problem),
-            ("tasks.horizon", tasks.horizon, problem),
-        ):
-            other, wanted = first.setdefault((key, place), (name, value))
-            if value != wanted:
-                raise UserError(
-                    f"{path}: {key} is {value} in {name}, {wanted} in {other}, which cannot be "
-                    "compared; set it under overrides"
-                )
+def _require_one_protocol(configs: Mapping[str, Any], path: str | Path) -> None:
+    """What cannot be compared afterwards had better be told now."""
+    kinds = {type(config): name for name, config in configs.items()}
+    if len(kinds) > 1:
+        raise UserError(
+            f"{path}: {' and '.join(kinds.values())} are of different kinds; make two suites"
+        )
+    config = next(iter(configs.values()))
+    difference = support_of(config).first_difference(configs)
+    if difference:
+        raise UserError(f"{path}: {difference}, which cannot be compared; set it under overrides")
 
 
 def _require_distinct(key: str, values: tuple[object, ...]) -> None:

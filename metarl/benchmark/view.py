@@ -95,11 +95,12 @@ class View:
             return "starting", ""
         share = iteration / run.iterations
         text = f"iteration {iteration}"
-        if run.environment_steps is None:
+        budget = running.job.budget
+        if budget is None:
             text += f"/{run.iterations}"
         else:
-            share = max(share, steps / run.environment_steps)
-            text += f", {steps:,} of {run.environment_steps:,} steps"
+            share = max(share, steps / budget)
+            text += f", {steps:,} of {budget:,} steps"
         if share >= 1:
             return "evaluating", ""
         first_time, first_share = self._first_seen.setdefault(path, (now, share))

@@ -34,7 +34,6 @@ def main() -> int:
     from rich.console import Console
 
     from metarl.config import from_mapping
-    from metarl.evaluation.curves import table
     from metarl.jobs import Job
     from metarl.training.run_folder import RunFolder
 
@@ -45,7 +44,7 @@ def main() -> int:
     signal_number = job.train(console)
     if signal_number:
         return 128 + signal_number
-    console.print(table(job.evaluate()))
+    console.print(job.table(job.evaluate()))
     return 0
 
 
