@@ -9,7 +9,7 @@ from metarl.fewshot.data.banking77 import read_banking77
 from metarl.fewshot.data.clinc150 import read_clinc150
 from metarl.fewshot.data.csv_file import CsvOptions, read_csv
 from metarl.fewshot.data.curves import Curves, reader_of
-from metarl.fewshot.data.examples import DataSet, Examples
+from metarl.fewshot.data.examples import SPLITS, DataSet, Examples
 from metarl.fewshot.data.folder import FolderOptions, read_folder
 from metarl.fewshot.data.gaussian_process import GaussianProcess
 from metarl.fewshot.data.glyphs import GlyphOptions, read_glyphs
@@ -41,6 +41,11 @@ def load_data(config: DataConfig) -> DataSet | Curves:
         data = DATA_SETS[config.name](root=config.root, split=config.split, **options)
     except TypeError as error:
         raise UserError(f"data.options of {config.name}: {error}") from error
+    if isinstance(data, DataSet) and set(data.splits) != set(SPLITS):
+        given = ", ".join(data.splits) or "none"
+        raise UserError(
+            f"data.name: {config.name} must have splits {', '.join(SPLITS)}, has {given}"
+        )
     if config.train_on_validation:
         if not isinstance(data, DataSet):
             raise UserError("data.train_on_validation: curves have no validation classes")

@@ -7,7 +7,7 @@ import torch
 
 from metarl.errors import UserError
 from metarl.fewshot.config import DataConfig
-from metarl.fewshot.data import DataSet, Examples, load_data
+from metarl.fewshot.data import DATA_SETS, DataSet, Examples, load_data
 
 
 def images(names: tuple[str, ...], value: int = 0) -> Examples:
@@ -100,3 +100,13 @@ def test_images_of_different_sizes() -> None:
     other = dataclasses.replace(images(("b",)), inputs=torch.zeros(2, 1, 2, 3, dtype=torch.uint8))
     with pytest.raises(UserError, match="own: images of different sizes in its splits"):
         DataSet("own", "images", {"train": images(("a",)), "test": other}, "how")
+
+
+def test_a_data_set_without_test_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(root: str | None, split: str) -> DataSet:
+        return DataSet("own", "images", {"train": images(("a",))}, "how")
+
+    monkeypatch.setitem(DATA_SETS, "own", read)
+    wanted = r"data\.name: own must have splits train, validation, test, has train"
+    with pytest.raises(UserError, match=wanted):
+        load_data(DataConfig("own"))
