@@ -5,8 +5,9 @@ import importlib.metadata
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
-from metarl.errors import UserError
+from metarl.errors import UserError, nearest
 
 
 def import_named(module: str) -> None:
@@ -19,6 +20,18 @@ def import_named(module: str) -> None:
         missing = isinstance(error, ModuleNotFoundError) and error.name == module
         advice = "run where it lies, or install it" if missing else "mend it"
         raise UserError(f"the module {module!r} cannot be imported: {error!r}; {advice}") from error
+
+
+def object_named(name: str, key: str) -> Any:
+    """What `module:name` names; UserError that begins with the key of the setting it is from."""
+    module, _, name_there = name.rpartition(":")
+    import_named(module)
+    try:
+        return getattr(sys.modules[module], name_there)
+    except AttributeError:
+        known = [each for each in vars(sys.modules[module]) if not each.startswith("_")]
+        hint = nearest(name_there, known)
+        raise UserError(f"{key}: the module {module!r} has no {name_there!r}; {hint}") from None
 
 
 def load_plugins(group: str, what: str, stacklevel: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from metarl.config import PlaceConfig, read_yaml
+from metarl.errors import nearest
 from metarl.validation import require, require_at_least
 
 
@@ -15,7 +16,8 @@ class DataConfig:
 
     name: str
     """Data set: omniglot, clinc150, banking77, glyphs (generated images), folder (class folders of
-    your images), csv (your texts with labels), sinusoids or gaussian_process (curves)."""
+    your images), csv (your texts with labels), sinusoids or gaussian_process (curves); or
+    `module:name` of a reader of your own."""
     root: str | None = None
     """Folder with a local copy; null: METARL_DATA where that is set, else it is downloaded once."""
     split: str = "default"
@@ -27,6 +29,10 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require(self.name != "", "name", "must name a data set")
+
+
+SIZES = ("ways", "shots", "queries")
+"""What of `episodes` may differ between training and evaluation."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +60,18 @@ class EpisodesConfig:
         require_at_least(2, self, "ways", "training_ways")
 
 
+MODELS = ("conv4", "mlp", "ngrams", "text_cnn", "text_gru", "transformer")
+"""What `model.name` takes beside `module:Class`."""
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """The network that reads an example."""
 
-    name: Literal["conv4", "mlp", "ngrams", "text_cnn", "text_gru", "transformer"] = "conv4"
-    """Four convolutional blocks; a perceptron; bags of n-grams, a convolutional or a recurrent
-    network over words; an encoder of the transformers library."""
+    name: str = "conv4"
+    """conv4: four convolutional blocks; mlp: a perceptron; ngrams, text_cnn, text_gru: bags of
+    n-grams, a convolutional or a recurrent network over words; transformer: an encoder of the
+    transformers library; or `module:Class`, an encoder of your own."""
     channels: int = 64
     """conv4: channels of each block."""
     downsampling: Literal["pool", "stride"] = "pool"
@@ -70,19 +81,30 @@ class ModelConfig:
     Relation Networks compare (theirs are 2)."""
     hidden_sizes: tuple[int, ...] = (64, 64)
     """mlp: units of each layer, the last of which gives features; text models: of the layers above
-    the words, the last one linear; text_gru: first those of the recurrent unit."""
+    the words, the last one linear (none: []); text_gru: first those of the recurrent unit."""
     normalization: Literal["transductive", "support", "running", "none"] = "transductive"
     """BatchNorm's statistics at test: of the examples that are predicted together (transductive:
     queries see each other); of the support set; running averages of training; or no BatchNorm.
     Models of texts and curves have none."""
     embedding: int = 64
     """text models: numbers of a word's or n-gram's embedding."""
+    word_lengths: Literal["equal", "idf"] = "equal"
+    """text models: how long words' embeddings start: all alike, or by inverse document frequency in
+    the training texts, so that ngrams start out comparing texts as TF-IDF does."""
+    subwords: bool = False
+    """ngrams: a word is also the sum of its parts of 3 to 5 letters, which new words share."""
     pretrained: str | None = None
     """transformer: name or folder of a model of the transformers library."""
     fine_tune: bool = False
     """transformer: learn its own weights too, not only those of the layers above it."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What an encoder of your own takes beside the data."""
 
     def __post_init__(self) -> None:
+        own = ":" in self.name
+        message = f"is an unknown model, {self.name!r}; {nearest(self.name, MODELS)}"
+        require(own or self.name in MODELS, "name", message)
+        require(own or not self.options, "options", "are for a model of your own, `module:Class`")
         require_at_least(1, self, "channels", "hidden_sizes", "embedding")
         require(1 <= self.halvings <= 4, "halvings", f"must be 1 to 4, got {self.halvings}")
 
@@ -125,6 +147,7 @@ class FewShotConfig:
     """A few-shot experiment; the content of a preset, and of a run folder's `config.yaml`."""
 
     experiment: ClassVar[str] = "metarl.fewshot.experiment:FewShotExperiment"
+    suite: ClassVar[str] = "metarl.fewshot.suite"
     may_change: ClassVar[tuple[str, ...]] = ("run.iterations", "run.threads", "data.root")
 
     data: DataConfig
@@ -137,11 +160,11 @@ class FewShotConfig:
 
     @classmethod
     def algorithms(cls) -> Mapping[str, type]:
-        """The settings dataclass of each method."""
+        """The settings dataclass of each method, built-in and from plugins."""
         # Late: the methods stand above this module.
-        from metarl.fewshot.methods import METHODS
+        from metarl.fewshot.methods import ConfigClasses
 
-        return {name: each.config for name, each in METHODS.items()}
+        return ConfigClasses()
 
 
 def is_few_shot(folder: str | Path) -> bool:

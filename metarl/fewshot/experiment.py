@@ -18,7 +18,7 @@ from metarl.fewshot.episodes import Episodes
 from metarl.fewshot.evaluate import EpisodeDrawer, evaluate
 from metarl.fewshot.learner import FewShotLearner, Problem
 from metarl.fewshot.memory import keep_freed_memory
-from metarl.fewshot.methods import METHODS
+from metarl.fewshot.methods import find_method
 from metarl.fewshot.models import make_encoder
 from metarl.fewshot.sampler import EpisodeSampler, require_enough
 from metarl.simulation.cpus import usable_cpus
@@ -43,7 +43,7 @@ class FewShotExperiment(Trainable):
         workers = Workers(threads if self.device.type == "cpu" else 1)
         self.problem = _problem(config, self.data)
         self._prepared = self.problem.encoder.prepare(self.data)
-        method = METHODS[config.algorithm.name]
+        method = find_method(config.algorithm.name)
         if self.problem.kind not in method.learner.kinds:
             raise UserError(
                 f"{config.algorithm.name} does no {self.problem.kind}, and {self.data.name} is one"

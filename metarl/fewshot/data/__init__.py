@@ -17,6 +17,7 @@ from metarl.fewshot.data.omniglot import OmniglotOptions, read_omniglot
 from metarl.fewshot.data.options import with_options
 from metarl.fewshot.data.sinusoids import Sinusoids
 from metarl.fewshot.data.texts import TextOptions
+from metarl.plugins import object_named
 
 DATA_SETS: dict[str, Callable[..., DataSet | Curves]] = {
     "banking77": with_options(TextOptions, read_banking77),
@@ -32,15 +33,20 @@ DATA_SETS: dict[str, Callable[..., DataSet | Curves]] = {
 
 
 def load_data(config: DataConfig) -> DataSet | Curves:
-    """The data set that a configuration names; UserError for an unknown one or wrong options."""
-    if config.name not in DATA_SETS:
+    """The data set that a configuration names, or what its `module:name` returns; UserError for an
+    unknown one or wrong options."""
+    own = ":" in config.name
+    if not own and config.name not in DATA_SETS:
         hint = nearest(config.name, DATA_SETS)
         raise UserError(f"data.name: unknown data set {config.name!r}; {hint}")
+    read = object_named(config.name, "data.name") if own else DATA_SETS[config.name]
     options: dict[str, Any] = dict(config.options)
     try:
-        data = DATA_SETS[config.name](root=config.root, split=config.split, **options)
+        data = read(root=config.root, split=config.split, **options)
     except TypeError as error:
         raise UserError(f"data.options of {config.name}: {error}") from error
+    if not isinstance(data, DataSet | Curves):
+        raise UserError(f"data.name: {config.name} must return a DataSet or Curves, got {data!r}")
     if isinstance(data, DataSet) and set(data.splits) != set(SPLITS):
         given = ", ".join(data.splits) or "none"
         raise UserError(

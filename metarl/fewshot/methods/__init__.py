@@ -1,12 +1,22 @@
-"""Few-shot methods, by the names that `algorithm.name` takes."""
+"""Few-shot methods, by the names that `algorithm.name` takes.
 
-from collections.abc import Callable
+A package adds methods by naming a module in the entry-point group `metarl.few_shot_methods`;
+importing that module runs its `@register_method` lines.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from metarl.errors import UserError, nearest
 from metarl.fewshot.learner import FewShotLearner
+from metarl.plugins import import_named, load_plugins
 
 AnyLearner = TypeVar("AnyLearner", bound=type[FewShotLearner])
+
+ENTRY_POINT_GROUP = "metarl.few_shot_methods"
 
 
 @dataclass(frozen=True)
@@ -19,19 +29,80 @@ class Method:
 
 
 METHODS: dict[str, Method] = {}
-"""What is registered; the modules of this package register themselves below."""
+"""What is registered so far; `methods` has all that is installed."""
+_discovered = False
 
 
 def register_method(name: str, config: type) -> Callable[[AnyLearner], AnyLearner]:
-    """Class decorator that gives a `FewShotLearner` its name; `config` is its settings dataclass,
-    whose first field is `name`. The class docstring's first line is its summary."""
+    """Class decorator that gives a method its name in `algorithm.name`, e.g. `prototypical`.
+
+    The first line of the class docstring is its summary.
+
+    Args:
+        name: lower-case letters, digits and underscores.
+        config: the dataclass of its settings; it has a field `name`, the default being this name,
+            and `str` in code of your own, because a configuration may say `module:name`.
+
+    Raises ValueError for a name or settings of another form, and for a name that is taken;
+    TypeError for a class that is no `FewShotLearner`.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ValueError(f"a method's name looks like 'prototypical', got {name!r}")
+    if not (dataclasses.is_dataclass(config) and getattr(config, "name", None) == name):
+        raise ValueError(f"the settings of {name} must be a dataclass with `name: str = {name!r}`")
 
     def add(learner: AnyLearner) -> AnyLearner:
+        if not (isinstance(learner, type) and issubclass(learner, FewShotLearner)):
+            raise TypeError(f"{name} must derive from metarl.fewshot.learner.FewShotLearner")
+        known = METHODS.get(name)
+        # The same class again is a module that was imported anew.
+        if known is not None and _origin(known.learner) != _origin(learner):
+            raise ValueError(f"{name} is registered already, by {known.learner.__module__}")
         summary = (learner.__doc__ or "").strip().partition("\n")[0].removesuffix(".")
         METHODS[name] = Method(config, learner, summary)
         return learner
 
     return add
+
+
+def methods() -> dict[str, Method]:
+    """All known methods by name, built-in and from plugins."""
+    global _discovered
+    if not _discovered:
+        _discovered = True
+        load_plugins(ENTRY_POINT_GROUP, "few-shot methods", stacklevel=2)
+    return dict(METHODS)
+
+
+def find_method(name: str) -> Method:
+    """A method by name; UserError with the nearest known names for an unknown one.
+
+    `module:name` imports the module first, which may lie in the current folder.
+    """
+    module, colon, name_there = name.rpartition(":")
+    if colon:
+        import_named(module)
+    known = methods()
+    if name_there not in known:
+        raise UserError(f"unknown few-shot method {name_there!r}; {nearest(name_there, known)}")
+    return known[name_there]
+
+
+class ConfigClasses(Mapping[str, type]):
+    """The settings dataclass of each method by its name, or by `module:name`."""
+
+    def __getitem__(self, name: str) -> type:
+        return find_method(name).config if ":" in name else methods()[name].config
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(methods())
+
+    def __len__(self) -> int:
+        return len(methods())
+
+
+def _origin(learner: type) -> tuple[str, str]:
+    return learner.__module__, learner.__qualname__
 
 
 # Below, because they register themselves above.
