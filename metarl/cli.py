@@ -12,16 +12,22 @@ from typing import Any, NoReturn
 import metarl
 from metarl.errors import UserError
 
-DESCRIPTION = "Meta-reinforcement learning: train on task distributions, evaluate adaptation."
+DESCRIPTION = "Meta-learning: train on distributions of tasks, evaluate adaptation, compare."
 
 TRAIN_EPILOG = """\
 Every setting of CONFIG can be changed by its dotted key:
   metarl train configs/point_navigation/maml_trpo.yaml --run.iterations 50
 `metarl train CONFIG --help` lists all keys of that configuration with their values.
-A CONFIG with a section `sequence` trains continual learners, every method and seed at once:
+A CONFIG with a section `sequence` trains continual learners, every method and seed at once, one
+with a section `data` a few-shot method:
   metarl train configs/continual/point_goals/ewc.yaml --algorithm.methods.ewc 0.1 10
+  metarl train configs/omniglot/prototypical.yaml --episodes.ways 20 --data-root DIR
 Ctrl-C finishes the iteration, writes a checkpoint and leaves a run that --resume continues.
 The last line printed is the run folder."""
+
+_OF_EVALUATION = ("evaluation.", "run.threads", "run.device")
+_OF_FEW_SHOT = ("episodes.ways", "episodes.shots", "episodes.queries", "data.root")
+"""Dotted keys that `metarl evaluate` takes, the second ones of few-shot runs alone."""
 
 EVALUATE_EPILOG = """\
 Writes RUN/evaluation/SPLIT.json, .csv and .png, and prints the adaptation table.
@@ -30,8 +36,10 @@ Options that are not given keep the values of the run's configuration. Learning 
 Of a run with tasks.stages also stages.json, .csv and .png: returns on the tasks of every stage.
 Of a continual run RUN/evaluation/continual.json and pictures; it measures while it trains, and
 takes no options here. The last line printed is the picture, or the file.
-Of a few-shot run RUN/evaluation/fewshot-SPLIT.json, .csv and .png, with predictions of curves:
-  metarl evaluate RUN --episodes 600 --steps 3"""
+Of a few-shot run RUN/evaluation/fewshot-SPLIT.json, .csv and .png, with predictions of curves;
+on episodes of another size, in files of their own that `metarl compare` takes too:
+  metarl evaluate RUN --episodes 600 --steps 3
+  metarl evaluate RUN --episodes.ways 20 --episodes.shots 5"""
 
 RENDER_EPILOG = """\
 Shows random actions, or with --run what a trained policy does after adapting to the task.
@@ -53,7 +61,8 @@ Groups runs by family, learner and seed; below a folder it takes every run there
 Runs whose family version, horizon, tasks, episodes or MuJoCo version differ are refused.
 Continual runs are compared among themselves, a section for each sequence: matrix of returns,
 performance over time, curves over lambda, forgetting and transfer; matrix.csv has every stage.
-Few-shot runs, too: a section for each data set and size of episodes, beside published figures.
+Few-shot runs, too: a section for each data set and size of episodes, beside published figures;
+runs that were tested on other episodes of that size are refused.
 The last line printed is the report."""
 
 CHECK_EPILOG = """\
@@ -134,13 +143,15 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"metarl {metarl.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    listing = commands.add_parser("list", help="families, algorithms, continual methods")
+    listing = commands.add_parser(
+        "list", help="families, algorithms, few-shot and continual methods"
+    )
     listing.add_argument("--json", action="store_true", help="everything, as one JSON object")
     listing.set_defaults(run=_list, parser=listing)
 
     train = commands.add_parser(
         "train",
-        help="meta-train or train continually, or go on with a run",
+        help="train a meta-learner, continual learners or a few-shot method, or go on with a run",
         epilog=TRAIN_EPILOG,
         add_help=False,
     )
@@ -162,8 +173,8 @@ def _parser() -> Parser:
     for name, text in (
         ("steps", "adaptation steps"),
         ("tasks", "tasks, from the start of the list"),
-        ("episodes", "episodes of each task per step"),
-        ("seed", "seed of resets and action noise"),
+        ("episodes", "episodes of each task per step; of few-shot runs: test episodes"),
+        ("seed", "seed of resets and action noise; of few-shot runs: of the test episodes"),
     ):
         evaluate.add_argument(f"--{name}", type=int, metavar="N", help=text)
     evaluate.add_argument(
@@ -335,14 +346,15 @@ def _evaluate(options: argparse.Namespace, dotted: list[str]) -> int:
     from metarl.fewshot.config import is_few_shot
 
     overrides = parse_overrides(dotted)
-    _refuse(overrides, ("evaluation.", "run.threads", "run.device"))
+    few_shot = is_few_shot(options.folder)
+    _refuse(overrides, _OF_EVALUATION + (_OF_FEW_SHOT if few_shot else ()))
     names = ("split", "steps", "tasks", "episodes", "seed")
     _add_shorthands(overrides, options, "evaluation", names)
     _add_shorthands(overrides, options, "data", ("root",), "data_")
     console = Console(stderr=True)
     if is_continual(options.folder):
         return _evaluate_continual(options.folder, overrides, console)
-    if is_few_shot(options.folder):
+    if few_shot:
         return _evaluate_few_shot(options.folder, overrides, console)
     with console.status("adapting to held-out tasks") as status:
         curve, picture = evaluate_run(
@@ -389,13 +401,15 @@ def _evaluate_continual(folder: str, overrides: dict[str, object], console: Any)
 
 def _evaluate_few_shot(folder: str, overrides: dict[str, object], console: Any) -> int:
     from rich.console import Console
+    from rich.text import Text
 
     from metarl.fewshot.results import captions, table
     from metarl.fewshot.run import evaluate_few_shot
 
     with console.status("evaluating") as status:
         result, picture = evaluate_few_shot(folder, overrides, status.update)
-    Console().print(table(result), *captions(result), sep="\n")
+    # Text, because a protocol may have brackets, which rich takes for markup.
+    Console().print(table(result), *map(Text, captions(result)), sep="\n")
     print(picture)
     return 0
 
@@ -463,10 +477,16 @@ def _compare_few_shot(options: argparse.Namespace) -> int:
         write_comparison,
     )
 
+    if options.split == "ood":
+        raise UserError("--split ood is of meta-RL runs; few-shot runs have test and validation")
     folder = output_folder(options.output, is_part)
     with _status() as status:
         comparison = load_comparison(
-            find_runs(options.folders), options.split or "test", options.evaluate, status.update
+            find_runs(options.folders),
+            options.split or "test",
+            options.evaluate,
+            status.update,
+            options.allow_mixed,
         )
         report = write_comparison(comparison, folder, status.update)
     _show(options, report, as_json(comparison), terminal_tables(comparison))

@@ -1,7 +1,7 @@
 """`metarl compare` of few-shot runs: run folders in; tables, pictures and one report out."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ def load_comparison(
     split: str = "test",
     evaluate: bool = False,
     on_step: Callable[[str], None] | None = None,
+    allow_mixed: bool = False,
 ) -> tuple[FewShotComparison, ...]:
     """Read runs and group them by data and size of episodes.
 
@@ -42,18 +43,20 @@ def load_comparison(
         split: the classes whose episodes are compared: test or validation.
         evaluate: evaluate runs that have no result of their last checkpoint.
         on_step: told in words what is going on.
+        allow_mixed: compare runs that were tested on other episodes, with a warning.
 
     Raises UserError for anything that stands in the way.
     """
 
-    def evaluate_now(path: Path) -> None:
+    def evaluate_now(path: Path, overrides: Mapping[str, object]) -> None:
         from metarl.fewshot.run import evaluate_few_shot  # late: seconds of importing
 
         tell(on_step, f"evaluating {path}")
-        evaluate_few_shot(path, {"evaluation.split": split})
+        evaluate_few_shot(path, overrides)
 
     tell(on_step, "reading runs")
-    return compare_few_shot(load_few_shot_runs(paths, split, evaluate_now if evaluate else None))
+    runs = load_few_shot_runs(paths, split, evaluate_now if evaluate else None)
+    return compare_few_shot(runs, allow_mixed)
 
 
 def write_comparison(
@@ -97,7 +100,9 @@ def cells(each: FewShotComparison, method: MethodResult) -> list[str]:
 
 def published_text(kind: str, one: Published) -> str:
     """`98.70 ± 0.40 % (transductive)`, or `0.67 / 0.38 / 0.35 (after 1 / 5 / 10 steps)`."""
-    notes = [text for text in (one.normalization or "", one.note) if text]
+    mode = {None: "", True: "transductive", False: "not transductive"}[one.transductive]
+    rerun = "rerun" if one.confidence == "rerun" else ""
+    notes = [text for text in (mode, rerun, one.note) if text]
     if kind == "classification":
         (value,) = one.values.values()
         width = "" if one.half_width is None else f" ± {100 * one.half_width:.2f}"
@@ -114,7 +119,7 @@ def rows(each: FewShotComparison) -> Iterator[dict[str, Any]]:
         details, nll = method.first.details, method.nll
         for step in method.first.steps.tolist():
             last = step == method.first.steps[-1]
-            found = method.score(step)
+            found = method.by_step[step]
             published = {one: one.values[step] for one in method.published if step in one.values}
             if last:
                 published |= {
@@ -126,6 +131,8 @@ def rows(each: FewShotComparison) -> Iterator[dict[str, Any]]:
                 "ways": details["ways"],
                 "shots": details["shots"],
                 "queries": details["queries"],
+                "training_ways": details.get("training_ways"),
+                "training_shots": details.get("training_shots"),
                 "episodes": method.first.episodes,
                 "method": method.name,
                 "label": method.label,
@@ -233,9 +240,9 @@ def _files(
 def _score(each: FewShotComparison, method: MethodResult, step: int) -> str:
     last = len(method.first.steps) - 1
     # A method without steps has one number, which stands in the last column.
-    if step > last and step != each.columns[-1]:
+    if step > last and (last > 0 or step != each.columns[-1]):
         return "–"
-    found = method.score(min(step, last))
+    found = method.by_step[min(step, last)]
     if each.first.kind == "classification":
         return f"{100 * found.value:.2f} [{100 * found.low:.2f}, {100 * found.high:.2f}] %"
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"

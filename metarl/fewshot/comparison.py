@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +17,7 @@ from metarl.config import load_config, read_yaml
 from metarl.continual.config import is_continual
 from metarl.errors import UserError
 from metarl.evaluation.comparison_statistics import Estimate, estimate
-from metarl.fewshot.config import FewShotConfig
+from metarl.fewshot.config import SIZES, FewShotConfig
 from metarl.fewshot.published import Published, find_published
 from metarl.fewshot.results import ENOUGH_EPISODES, FewShotResult
 from metarl.training.checkpoints import Checkpoints
@@ -28,42 +30,52 @@ _IDENTITY = (
     "episodes.per_batch",
     "episodes.training_",
     "data.train_on_validation",
+    "data.options.",
 )
+_FEW_SEEDS = 5
 _COLUMNS = (1, 5, 10)
 """Adaptation steps in tables of errors: the MAML paper's."""
 
 
 @dataclass(frozen=True, eq=False)
 class FewShotRun:
-    """One run: its settings, and its result on the episodes of a split."""
+    """One run: its settings, and its result on the episodes of a split, of one size.
+
+    A run that was evaluated on episodes of several sizes is here once for each of them.
+    """
 
     path: Path
     config: FewShotConfig
+    """Of the training; what was tested is in the result's details."""
     result: FewShotResult
 
     @property
     def place(self) -> tuple[Any, ...]:
         """What must be the same before two runs may stand in one table."""
         details = self.result.details
-        return self.result.kind, details["data"], details["ways"], details["shots"]
+        sizes = (details[name] for name in SIZES)
+        return self.result.kind, details["data"], *sizes
 
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that make a method, by dotted key."""
         flat = dict(_flatten("", dataclasses.asdict(self.config)))
-        return {key: value for key, value in flat.items() if key.startswith(_IDENTITY)}
+        found = {key: value for key, value in flat.items() if key.startswith(_IDENTITY)}
+        # null is the size at test, and that is in no other key.
+        for name in SIZES:
+            if self.result.kind == "classification" or name != "ways":
+                key = f"episodes.training_{name}"
+                found[key] = flat[key] or flat[f"episodes.{name}"]
+        return found
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What should be the same in all runs of a table."""
-        details, split = self.result.details, self.config.evaluation.split
+        """What must be the same in all runs of a table."""
+        details = self.result.details
         return {
-            "protocol of the data": details.get("protocol"),
-            "split": details.get("data_split"),
-            "test classes": details.get("splits", {}).get(split),
-            "queries": details["queries"],
             "episodes": self.result.episodes,
-            "seed of the episodes": details.get("evaluation", {}).get("seed"),
+            "the seed of the episodes": details.get("evaluation", {}).get("seed"),
+            "the examples or the drawing of the test episodes": details.get("test_episodes"),
         }
 
 
@@ -89,16 +101,17 @@ class MethodResult:
         """Score of each run in each episode, `[seeds, E, S + 1]`."""
         return np.stack([run.result.scores for run in self.runs])
 
-    def score(self, step: int = -1) -> Estimate:
-        """Mean score after a step, with its bootstrap interval over whole seeds and episodes."""
-        return estimate(self.scores[:, :, step], np.mean)
-
     @cached_property
-    def last(self) -> Estimate:
-        """`score` after the last step."""
-        return self.score()
+    def by_step(self) -> tuple[Estimate, ...]:
+        """Mean score after each step, with its bootstrap interval over whole seeds and episodes."""
+        return tuple(estimate(column, np.mean) for column in np.moveaxis(self.scores, -1, 0))
 
     @property
+    def last(self) -> Estimate:
+        """Mean score after the last step."""
+        return self.by_step[-1]
+
+    @cached_property
     def nll(self) -> Estimate | None:
         """Negative log-likelihood of a query after the last step; None where there is none."""
         if not all(run.result.has_likelihood for run in self.runs):
@@ -134,7 +147,14 @@ class MethodResult:
             self.name,
             details.get("settings", {}),
             self.normalization,
+            details.get("model", {}).get("name"),
         )
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a training stopped before its last iteration."""
+        pairs = zip(self.iterations, self.runs, strict=True)
+        return any(done < run.config.run.iterations for done, run in pairs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +165,8 @@ class FewShotComparison:
     """Data and size as part of a file name."""
     methods: tuple[MethodResult, ...]
     """The best first."""
+    suffix: str = ""
+    """What the title says more, where data and size are those of another section too."""
 
     @property
     def first(self) -> FewShotResult:
@@ -159,20 +181,21 @@ class FewShotComparison:
     @property
     def title(self) -> str:
         """`omniglot, 5-way 1-shot`."""
-        return f"{self.first.details['data']}, {self.first.details['size']}"
+        return f"{self.first.details['data']}, {self.first.details['size']}{self.suffix}"
 
     @property
     def columns(self) -> list[int]:
         """Adaptation steps that tables show; -1 is the last one."""
-        most = max(len(method.first.steps) for method in self.methods) - 1
-        steps = [step for step in _COLUMNS if step <= most]
-        return steps if self.first.kind == "regression" and steps else [-1]
+        last = {len(method.first.steps) - 1 for method in self.methods} - {0}
+        if self.first.kind == "classification" or not last:
+            return [-1]
+        return sorted(last | {step for step in _COLUMNS if step <= max(last)})
 
     @property
     def warnings(self) -> list[str]:
         """In what the runs differ that makes their numbers those of different problems."""
         return [
-            f"these runs differ in {name}: "
+            f"runs differ in {name}: "
             + "; ".join(f"{value} in {', '.join(paths)}" for value, paths in values.items())
             for name, values in _mixed(self.runs).items()
         ]
@@ -182,21 +205,54 @@ class FewShotComparison:
         """What qualifies the numbers without putting them in doubt."""
         found = []
         modes = {method.normalization for method in self.methods}
-        if len(modes) > 1:
+        if modes == {"transductive"}:
+            found.append("transductive: BatchNorm sees all queries of an episode at once")
+        elif "transductive" in modes:
             found.append(
                 "BatchNorm modes differ: transductive methods see all queries of an episode at once"
             )
-        elif modes == {"transductive"}:
-            found.append("transductive: BatchNorm sees all queries of an episode at once")
+        unfinished = [method.label for method in self.methods if method.unfinished]
+        if unfinished:
+            found.append(f"trained for fewer iterations than planned: {', '.join(unfinished)}")
+        shots = self.first.details["shots"]
+        others = {
+            method.label: trained
+            for method in self.methods
+            if (trained := method.first.details.get("training_shots", shots)) != shots
+        }
+        if others:
+            told = ", ".join(f"{label} ({trained})" for label, trained in others.items())
+            unit = "shots" if self.first.kind == "classification" else "points"
+            found.append(f"trained with another number of {unit} than tested: {told}")
         fewest = min(run.result.episodes for run in self.runs)
         if fewest < ENOUGH_EPISODES:
             found.append(f"{fewest} episodes: published tables take at least {ENOUGH_EPISODES}")
-        if any(len(method.runs) == 1 for method in self.methods):
-            found.append("one seed: the interval is over episodes, of this one training")
+        found += self._seed_remarks()
         if any(run.config.data.train_on_validation for run in self.runs):
             found.append("some methods were trained on the validation classes too")
         if any(method.published for method in self.methods):
             found.append("published figures are on their authors' own splits")
+        return found
+
+    def _seed_remarks(self) -> list[str]:
+        found = []
+        single = [method.label for method in self.methods if len(method.runs) == 1]
+        if single:
+            which = "" if len(single) == len(self.methods) else f" of {', '.join(single)}"
+            found.append(f"one seed{which}: the interval is over episodes, of this one training")
+        few = [method.label for method in self.methods if 1 < len(method.runs) < _FEW_SEEDS]
+        if few:
+            found.append(
+                f"fewer than {_FEW_SEEDS} seeds: {', '.join(few)}; intervals from so few trainings "
+                "are too narrow"
+            )
+        for method in self.methods:
+            if len(set(method.iterations)) > 1:
+                least, most = min(method.iterations), max(method.iterations)
+                found.append(
+                    f"unequal training among the seeds of {method.label}: {least:,} to {most:,} "
+                    "iterations"
+                )
         return found
 
 
@@ -213,47 +269,95 @@ def are_few_shot(paths: Sequence[Path]) -> bool:
 
 
 def load_few_shot_runs(
-    paths: Iterable[Path], split: str, evaluate: Callable[[Path], object] | None = None
+    paths: Iterable[Path],
+    split: str,
+    evaluate: Callable[[Path, Mapping[str, object]], object] | None = None,
 ) -> list[FewShotRun]:
-    """The runs with their results on `split`.
+    """The runs with their results on `split`: one for each size of episodes that was evaluated.
 
-    `evaluate` makes the result of a run that has none, or one that is older than its last
-    checkpoint; without it such runs are refused by UserError.
+    `evaluate` makes the result of a run that has none, and those that are older than its last
+    checkpoint; it is called with the run folder and overrides of the configuration. Without it such
+    runs are refused by UserError.
     """
     paths = list(paths)
-    stale = [path for path in paths if not _is_evaluated(path, split)]
+    stale = [(path, changed) for path in paths for changed in _due(path, split)]
     if stale and evaluate is None:
-        more = f" ({len(stale)} such runs of {len(paths)})" if len(stale) > 1 else ""
+        path, changed = stale[0]
+        count = len({path for path, _ in stale})
+        more = f" ({count} such runs of {len(paths)})" if count > 1 else ""
         raise UserError(
-            f"{stale[0]} has no {split} evaluation of its last checkpoint{more}; "
-            f"run `metarl evaluate {stale[0]} --split {split}`, or add --evaluate"
+            f"{path} has no {split} evaluation of its last checkpoint{more}; "
+            f"run `{evaluate_command(path, changed)}`, or add --evaluate"
         )
-    for path in stale:
+    for path, changed in stale:
         if evaluate:
-            evaluate(path)
-    return [_load(path, split) for path in paths]
+            evaluate(path, changed)
+    return [
+        _load(path, file) for path in paths for file in result_files(RunFolder.open(path), split)
+    ]
 
 
-def compare_few_shot(runs: Sequence[FewShotRun]) -> tuple[FewShotComparison, ...]:
-    """Runs grouped by data and size of episodes, and there by method; sizes ascending."""
+def evaluate_command(path: str | Path, overrides: Mapping[str, object]) -> str:
+    """`metarl evaluate RUN ...` with these overrides."""
+    flags = {"evaluation.split": "split", "evaluation.steps": "steps", "evaluation.seed": "seed"}
+    flags["evaluation.episodes"] = "episodes"
+    words = [f"--{flags.get(key, key)} {value}" for key, value in overrides.items()]
+    return " ".join(["metarl evaluate", shlex.quote(str(path)), *words])
+
+
+def changed_settings(config: FewShotConfig, result: FewShotResult) -> dict[str, object]:
+    """Overrides of a run's configuration with which its evaluation is this result; the split is
+    always told."""
+    details, given = result.details, result.details.get("evaluation", {})
+    own = dataclasses.asdict(config.evaluation)
+    found: dict[str, object] = {"evaluation.split": given.get("split", own["split"])}
+    for key, value in given.items():
+        if key != "split" and value != own.get(key):
+            found[f"evaluation.{key}"] = value
+    for name in SIZES[1:] if result.kind == "regression" else SIZES:  # curves have no ways
+        if details[name] != getattr(config.episodes, name):
+            found[f"episodes.{name}"] = details[name]
+    return found
+
+
+def compare_few_shot(
+    runs: Sequence[FewShotRun], allow_mixed: bool = False
+) -> tuple[FewShotComparison, ...]:
+    """Runs grouped by data and size of episodes, and there by method; sizes ascending.
+
+    UserError for runs of one group that were tested on other episodes, unless `allow_mixed`: then
+    the group's warnings say so; and for two runs of one method and seed.
+    """
     groups: dict[tuple[Any, ...], list[FewShotRun]] = {}
     for run in runs:
         groups.setdefault(run.place, []).append(run)
+    sizes = Counter(place[:-1] for place in groups)
     found = []
     for place, own in sorted(groups.items()):
-        kind, data, ways, shots = place
+        kind, data, ways, shots, queries = place
         size = f"{ways}way_{shots}shot" if kind == "classification" else f"{shots}points"
-        slug = re.sub(r"[^\w.-]+", "_", f"{data}_{size}")
+        alone = sizes[place[:-1]] == 1
+        slug = f"{data}_{size}" if alone else f"{data}_{size}_{queries}queries"
         methods = _methods(own)
         sign = -1 if kind == "classification" else 1
         methods.sort(key=lambda each: sign * float(each.scores[..., -1].mean()))
-        found.append(FewShotComparison(slug, tuple(methods)))
+        suffix = "" if alone else f", {queries} queries"
+        compared = FewShotComparison(re.sub(r"[^\w.-]+", "_", slug), tuple(methods), suffix)
+        if not allow_mixed:
+            _refuse_mixed(compared)
+        found.append(compared)
     return tuple(found)
 
 
 def result_file(run: RunFolder, split: str) -> Path:
-    """Where a run has its result on a split."""
+    """Where a run has its result on a split, with episodes of its own size."""
     return run.evaluation / f"fewshot-{split}.json"
+
+
+def result_files(run: RunFolder, split: str) -> list[Path]:
+    """All results of a run on a split; see `metarl.fewshot.run.result_name`."""
+    own = result_file(run, split)
+    return [*([own] if own.exists() else []), *sorted(run.evaluation.glob(f"{own.stem}-*.json"))]
 
 
 def _methods(runs: Sequence[FewShotRun]) -> list[MethodResult]:
@@ -263,6 +367,8 @@ def _methods(runs: Sequence[FewShotRun]) -> list[MethodResult]:
         key = json.dumps([run.settings, run.result.scores.shape, run.protocol], default=str)
         groups.setdefault(key, []).append(run)
     own = list(groups.values())
+    for each in own:
+        _refuse_same_seed(each)
     labels = [_label(each[0], [other[0] for other in own]) for each in own]
     return [
         MethodResult(label if labels.count(label) == 1 else f"{label} #{index + 1}", tuple(each))
@@ -270,19 +376,49 @@ def _methods(runs: Sequence[FewShotRun]) -> list[MethodResult]:
     ]
 
 
+def _refuse_same_seed(runs: Sequence[FewShotRun]) -> None:
+    first: dict[int, Path] = {}
+    for run in runs:
+        seed = run.config.run.seed
+        if first.setdefault(seed, run.path) != run.path:
+            raise UserError(
+                f"{first[seed]} and {run.path} are the same method with the same seed, {seed}; "
+                "leave one out"
+            )
+
+
 def _label(run: FewShotRun, others: Sequence[FewShotRun]) -> str:
     """The name of the method, with the settings that tell it from others of this name."""
     alike = [each.settings for each in others if each.settings["algorithm.name"] == _name(run)]
     different = [
-        f"{key.partition('.')[2]}={value}"
+        f"{key.partition('.')[2]}={_text(value)}"
         for key, value in run.settings.items()
         if any(each.get(key) != value for each in alike)
     ]
     return f"{_name(run)} ({', '.join(different[:3])})" if different else _name(run)
 
 
+def _text(value: Any) -> str:
+    """A setting as its YAML has it."""
+    return (
+        str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
+    )
+
+
 def _name(run: FewShotRun) -> str:
     return run.config.algorithm.name
+
+
+def _refuse_mixed(each: FewShotComparison) -> None:
+    for name, values in _mixed(each.runs).items():
+        told = "; ".join(
+            f"{value} in {paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+            for value, paths in values.items()
+        )
+        raise UserError(
+            f"runs on {each.title} differ in {name}: {told}; compare runs of one kind, or add "
+            "--allow-mixed and the report will say what differs"
+        )
 
 
 def _mixed(runs: Sequence[FewShotRun]) -> dict[str, dict[str, list[str]]]:
@@ -290,7 +426,8 @@ def _mixed(runs: Sequence[FewShotRun]) -> dict[str, dict[str, list[str]]]:
     values: dict[str, dict[str, list[str]]] = {}
     for run in runs:
         for name, value in run.protocol.items():
-            values.setdefault(name, {}).setdefault(str(value), []).append(str(run.path))
+            if value is not None:  # results of older versions do not say everything
+                values.setdefault(name, {}).setdefault(str(value), []).append(str(run.path))
     return {name: found for name, found in values.items() if len(found) > 1}
 
 
@@ -299,25 +436,26 @@ def _has_data(path: Path) -> bool:
     return isinstance(mapping, dict) and "data" in mapping
 
 
-def _is_evaluated(path: Path, split: str) -> bool:
+def _due(path: Path, split: str) -> list[dict[str, object]]:
+    """Overrides of each evaluation that is missing, or older than the last checkpoint."""
     run = RunFolder.open(path)
-    file = result_file(run, split)
-    if not file.exists():
-        return False
+    files = result_files(run, split)
+    if not files:
+        return [{"evaluation.split": split}]
     last = max(Checkpoints(run.checkpoints).iterations(), default=0)
-    return FewShotResult.load(file).details.get("iteration", 0) >= last
+    loaded = [_load(path, file) for file in files]
+    old = [each for each in loaded if each.result.details.get("iteration", 0) < last]
+    return [changed_settings(each.config, each.result) for each in old]
 
 
-def _load(path: Path, split: str) -> FewShotRun:
-    run = RunFolder.open(path)
-    file = result_file(run, split)
+def _load(path: Path, file: Path) -> FewShotRun:
     result = FewShotResult.load(file)
     missing = [
         key for key in ("data", "ways", "shots", "size", "queries") if key not in result.details
     ]
     if missing:
         raise UserError(f"{file} lacks {', '.join(missing)}; run `metarl evaluate {path}` again")
-    return FewShotRun(path, load_config(run.config_file), result)
+    return FewShotRun(path, load_config(RunFolder.open(path).config_file), result)
 
 
 def _flatten(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

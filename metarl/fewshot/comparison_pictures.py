@@ -40,11 +40,11 @@ def styles(each: FewShotComparison) -> dict[str, Style]:
 
 
 def scores(each: FewShotComparison) -> Figure:
-    """Every method's score after the last step with its interval, and what was published."""
+    """Every method's score after the last step with its interval, and what was published of it."""
     count = len(each.methods)
     figure, (axes,) = new_figure(1, 1, height=1.5 + 0.42 * count, width=9.0)
     percent = 100.0 if each.first.kind == "classification" else 1.0
-    labelled = False
+    labelled: set[str] = set()
     for row, method in enumerate(each.methods):
         found = method.last
         value, low, high = (percent * v for v in (found.value, found.low, found.high))
@@ -57,11 +57,22 @@ def scores(each: FewShotComparison) -> Figure:
             capsize=3,
             label="here, 95 % interval" if row == 0 else None,
         )
+        last = int(method.first.steps[-1])
         for one in method.published:
-            last = percent * list(one.values.values())[-1]
-            text = None if labelled else "published"
-            axes.plot(last, row, "D", markerfacecolor="none", color=PALETTE[1], label=text)
-            labelled = True
+            value = one.values.get(last, one.values.get(None))
+            if value is None:  # of other steps than the last one here
+                continue
+            rerun = one.confidence == "rerun"
+            text = "another code's rerun" if rerun else "published"
+            axes.plot(
+                percent * value,
+                row,
+                "s" if rerun else "D",
+                markerfacecolor="none",
+                color=PALETTE[2 if rerun else 1],
+                label=None if text in labelled else text,
+            )
+            labelled.add(text)
     axes.set_yticks(range(count), [wrapped(method.label, 34) for method in each.methods])
     axes.set_ylim(count - 0.4, -0.6)
     unit = f"{each.first.score_name}, %" if percent == 100.0 else each.first.score_name
@@ -70,7 +81,7 @@ def scores(each: FewShotComparison) -> Figure:
     figure.legend(
         *axes.get_legend_handles_labels(),
         loc="outside lower center",
-        ncols=2,
+        ncols=3,
         frameon=False,
         fontsize=9,
     )
@@ -85,7 +96,7 @@ def steps(each: FewShotComparison) -> Figure | None:
     figure, (axes,) = new_figure(1, 1, height=4.6, width=9.0)
     looks = styles(each)
     for method in shown:
-        found = [method.score(step) for step in method.first.steps]
+        found = method.by_step
         axes.plot(
             method.first.steps,
             [one.value for one in found],

@@ -13,6 +13,7 @@ from metarl.fewshot.run import ShownCurves
 from metarl.files import write_atomically
 
 _FIRST, _SECOND = PALETTE[:2]
+_BINS = 30
 
 
 def save_pictures(
@@ -132,12 +133,24 @@ def _draw_steps(result: FewShotResult, axes: Axes) -> None:
 
 def _draw_episodes(result: FewShotResult, axes: Axes) -> None:
     """How the scores of single episodes are spread; there is no curve to show."""
-    axes.hist(result.scores[:, -1], bins=30, color=_FIRST, alpha=0.6)
+    axes.hist(result.scores[:, -1], bins=_edges(result), color=_FIRST, alpha=0.6)
     pair = float(result.mean[-1]), float(result.half_width[-1])
     score = with_half_width(result.kind, *pair)
     axes.axvline(result.mean[-1], color=_SECOND, label=f"mean {score}")
     name_axes(axes, f"{result.score_name} of an episode", "episodes")
     axes.legend(frameon=False, fontsize=9)
+
+
+def _edges(result: FewShotResult) -> list[float] | int:
+    """Edges of some thirty bins; of accuracies so that each bin has equally many values that an
+    accuracy can take, or a comb would be seen."""
+    details, scores = result.details, result.scores[:, -1]
+    if result.kind == "regression" or not {"ways", "queries"} <= details.keys():
+        return _BINS
+    queries = details["ways"] * details["queries"]
+    low, high = round(scores.min() * queries), round(scores.max() * queries)
+    width = -(-(high - low + 1) // _BINS)
+    return ((np.arange(low, high + width + 1, width) - 0.5) / queries).tolist()
 
 
 def _title(result: FewShotResult) -> str:

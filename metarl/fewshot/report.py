@@ -1,17 +1,22 @@
 """One HTML file that holds a whole comparison of few-shot runs, and how to repeat it."""
 
-import dataclasses
 import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 from metarl.config import to_yaml
 from metarl.evaluation import html
 from metarl.evaluation.comparison_statistics import RESAMPLES
 from metarl.fewshot.compare import cells, headings, protocol
-from metarl.fewshot.comparison import FewShotComparison, FewShotRun
+from metarl.fewshot.comparison import (
+    FewShotComparison,
+    FewShotRun,
+    changed_settings,
+    evaluate_command,
+)
 from metarl.fewshot.published import CONFIDENCE
 
 CAPTIONS = {
@@ -54,13 +59,14 @@ def report_html(
         comparison: what to report.
         pictures: SVG files by slug and name, a key of `CAPTIONS`; those missing are left out.
     """
-    sections = "".join(_section(each, pictures) for each in comparison)
-    body = f"{_overview(comparison)}{sections}{_definitions()}{_compare(comparison)}"
+    names = _names(comparison)
+    sections = "".join(_section(each, pictures, names) for each in comparison)
+    body = f"{_overview(comparison)}{sections}{_definitions()}{_compare(comparison, names)}"
     return html.page("metarl comparison of few-shot runs", body)
 
 
 def _overview(comparison: Sequence[FewShotComparison]) -> str:
-    runs = sum(len(each.runs) for each in comparison)
+    runs = len({run.path for each in comparison for run in each.runs})
     problems = html.count(len(comparison), "problem", "problems")
     parts = [f"<p>{html.count(runs, 'run', 'runs')}, {problems}.</p>\n"]
     parts.append(html.warnings([text for each in comparison for text in each.warnings]))
@@ -72,7 +78,11 @@ def _overview(comparison: Sequence[FewShotComparison]) -> str:
     return "".join(parts)
 
 
-def _section(each: FewShotComparison, pictures: Mapping[tuple[str, str], bytes]) -> str:
+def _section(
+    each: FewShotComparison,
+    pictures: Mapping[tuple[str, str], bytes],
+    names: Mapping[Path, str],
+) -> str:
     figures = [
         html.picture(pictures[each.slug, name], caption, each.title)
         for name, caption in CAPTIONS.items()
@@ -84,7 +94,7 @@ def _section(each: FewShotComparison, pictures: Mapping[tuple[str, str], bytes])
         html.table(headings(each), [cells(each, method) for method in each.methods]),
         *figures,
         _settings(each),
-        _commands(each),
+        _commands(each, names),
         _versions(each.runs),
     ]
     return "".join(parts)
@@ -103,14 +113,14 @@ def _settings(each: FewShotComparison) -> str:
     return html.details("Settings", html.table(names, records, "text"))
 
 
-def _commands(each: FewShotComparison) -> str:
+def _commands(each: FewShotComparison, names: Mapping[Path, str]) -> str:
+    """How to repeat every run of a section, with its evaluation on the episodes of this section."""
     parts = ["<p>Save a configuration under the name in its commands.</p>\n"]
     for run in each.runs:
-        name = _name(run, each)
-        size = dataclasses.asdict(run.config.evaluation)
+        name = names[run.path]
         lines = [
             f"metarl train {shlex.quote(name + '.yaml')} --output {shlex.quote(name)}",
-            f"metarl evaluate {shlex.quote(name)} --split {size['split']}",
+            evaluate_command(name, changed_settings(run.config, run.result)),
         ]
         text = "\n".join(lines)
         inner = f"<pre>{escape(text)}</pre>\n<pre>{escape(to_yaml(run.config))}</pre>\n"
@@ -118,27 +128,32 @@ def _commands(each: FewShotComparison) -> str:
     return html.details("Commands and configurations", "".join(parts))
 
 
-def _compare(comparison: Sequence[FewShotComparison]) -> str:
-    names = [shlex.quote(_name(run, each)) for each in comparison for run in each.runs]
+def _compare(comparison: Sequence[FewShotComparison], names: Mapping[Path, str]) -> str:
+    words = [shlex.quote(name) for name in names.values()]
+    splits = {
+        run.result.details.get("evaluation", {}).get("split", "test")
+        for each in comparison
+        for run in each.runs
+    }
+    words += [f"--split {split}" for split in splits - {"test"}]
     return (
         "<h2>The same comparison</h2>\n<p>After the commands of every run:</p>\n"
-        f"<pre>{escape('metarl compare ' + ' '.join(names))}</pre>\n"
+        f"<pre>{escape('metarl compare ' + ' '.join(words))}</pre>\n"
     )
 
 
-def _name(run: FewShotRun, each: FewShotComparison) -> str:
-    """A name for the run that no other run has."""
-    label = next(method.label for method in each.methods if run in method.runs)
-    seed = run.config.run.seed
-    base = re.sub(r"[^\w.-]+", "_", f"{each.slug}_{label}_seed{seed}")
-    alike = [
-        other
-        for method in each.methods
-        if method.label == label
-        for other in method.runs
-        if other.config.run.seed == seed
-    ]
-    return base if len(alike) == 1 else f"{base}_{alike.index(run) + 1}"
+def _names(comparison: Sequence[FewShotComparison]) -> dict[Path, str]:
+    """A name for every run that no other run has; a run of several sections has one."""
+    found: dict[Path, str] = {}
+    for each in comparison:
+        for method in each.methods:
+            for run in method.runs:
+                if run.path not in found:
+                    text = f"{each.slug}_{method.label}_seed{run.config.run.seed}"
+                    base = re.sub(r"[^\w.-]+", "_", text).strip("_")
+                    taken = sum(re.sub(r"__\d+$", "", name) == base for name in found.values())
+                    found[run.path] = f"{base}__{taken + 1}" if taken else base
+    return found
 
 
 def _versions(runs: Sequence[FewShotRun]) -> str:

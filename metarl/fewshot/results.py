@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from metarl.errors import UserError
 from metarl.evaluation.comparison.tables import csv_text
@@ -105,6 +106,9 @@ class FewShotResult:
             found.append(
                 f"{self.episodes} episodes: published tables take at least {ENOUGH_EPISODES}"
             )
+        done, wanted = (self.details.get(name) for name in ("iteration", "iterations"))
+        if done is not None and wanted is not None and done < wanted:
+            found.append(f"the training is not finished: {done:,} of {wanted:,} iterations")
         if self.details.get("normalization") == "transductive":
             found.append("transductive: BatchNorm sees all queries of an episode at once")
         return found
@@ -187,15 +191,19 @@ def with_half_width(kind: str, mean: float, width: float) -> str:
 
 
 def table(result: FewShotResult) -> Table:
-    """The result for a terminal, a row per step; `captions` belong below it."""
+    """The result for a terminal, a row per step (one without); `captions` belong below it."""
     details = result.details
+    title = " · ".join(str(details[key]) for key in ("data", "method", "size") if key in details)
     found = Table(
-        title=" · ".join(str(details[key]) for key in ("data", "method", "size") if key in details),
+        # On one line, although the table may be narrower.
+        title=Text(title, no_wrap=True, overflow="ignore"),
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         title_justify="left",
     )
-    found.add_column("step", justify="right")
+    has_steps = len(result.steps) > 1
+    if has_steps:
+        found.add_column("step", justify="right")
     found.add_column(result.score_name, justify="right")
     if result.has_likelihood:
         found.add_column("NLL, nats", justify="right")
@@ -204,7 +212,8 @@ def table(result: FewShotResult) -> Table:
         pair = float(result.mean[step]), float(result.half_width[step])
         score = with_half_width(result.kind, *pair)
         likelihood = f"{result.nll[step]:.3f} ± {spread[step]:.3f}"
-        found.add_row(str(step), score, *([likelihood] if result.has_likelihood else []))
+        row = [*([str(step)] if has_steps else []), score]
+        found.add_row(*row, *([likelihood] if result.has_likelihood else []))
     return found
 
 

@@ -10,9 +10,9 @@ import torch
 
 from metarl.config import load_config
 from metarl.errors import UserError
-from metarl.fewshot.config import FewShotConfig
+from metarl.fewshot.config import SIZES, EpisodesConfig, FewShotConfig
 from metarl.fewshot.data import Curves
-from metarl.fewshot.evaluate import evaluate
+from metarl.fewshot.evaluate import episodes_hash, evaluate, refuse_not_finite
 from metarl.fewshot.experiment import FewShotExperiment
 from metarl.fewshot.results import FewShotResult
 from metarl.tasks import stream
@@ -40,9 +40,20 @@ class ShownCurves:
     """`[C, m]`, or None."""
 
 
-def result_name(split: str) -> str:
-    """Of the files in the folder `evaluation` of a run, without their endings."""
-    return f"fewshot-{split}"
+def result_name(
+    split: str, trained: EpisodesConfig, tested: EpisodesConfig, curves: bool = False
+) -> str:
+    """Of the files in the folder `evaluation` of a run, without their endings.
+
+    Episodes of another size than the run's own have files of their own, e.g.
+    `fewshot-test-20way_5shot`, or `fewshot-test-10points` of curves.
+    """
+    counted = SIZES[1:] if curves else SIZES
+    if all(getattr(trained, name) == getattr(tested, name) for name in counted):
+        return f"fewshot-{split}"
+    queries = "" if tested.queries == trained.queries else f"_{tested.queries}queries"
+    size = f"{tested.shots}points" if curves else f"{tested.ways}way_{tested.shots}shot"
+    return f"fewshot-{split}-{size}{queries}"
 
 
 def evaluate_few_shot(
@@ -54,36 +65,47 @@ def evaluate_few_shot(
 
     Args:
         path: the run folder; a training may be going on in it.
-        overrides: of the configuration's `evaluation`, `run.threads` and `run.device`, by dotted
-            key.
+        overrides: of the configuration's `evaluation`, `episodes` (ways, shots and queries of the
+            episodes to test on), `data.root`, `run.threads` and `run.device`, by dotted key.
         on_step: told in words what is going on.
 
     Returns the result and the path of its picture. Raises UserError for a folder that is no
-    few-shot run, and where the data are not those that it was trained with.
+    few-shot run, where the data are not those that it was trained with, where the classes are
+    those that it was trained on, and for episodes that it cannot do.
     """
     # Late: matplotlib takes longer to import than everything else here.
     from metarl.fewshot.pictures import save_pictures
 
     tell = on_step or (lambda text: None)
     run = RunFolder.open(path)
-    config = load_config(run.config_file, overrides)
+    trained, config = load_config(run.config_file), load_config(run.config_file, overrides)
     if not isinstance(config, FewShotConfig):
         raise UserError(f"{path} is no few-shot run: {run.config_file} has no section `data`")
+    # No training: validation classes may be too few for these sizes.
+    quiet = dataclasses.replace(config.run, evaluate_every=0)
+    episodes = _tested(trained.episodes, config.episodes)
+    config = dataclasses.replace(config, episodes=episodes, run=quiet)
+    settings, split = config.evaluation, config.evaluation.split
+    if split == "validation" and config.data.train_on_validation:
+        raise UserError(f"{path} was trained on the validation classes too; evaluate --split test")
     tell("reading data")
     experiment = FewShotExperiment.from_config(config)
+    curves = isinstance(experiment.data, Curves)
+    if curves and config.episodes.ways != trained.episodes.ways:
+        raise UserError("episodes.ways: curves have no classes; leave it out")
     _refuse_other_data(experiment, run)
-    iteration, _ = restore(experiment, run)
-    settings, split = config.evaluation, config.evaluation.split
+    iteration = _restore(experiment, run, trained.episodes.ways)
     scores = evaluate(
         experiment,
         split,
         settings.episodes,
         lambda done: tell(f"{done} of {settings.episodes} {split} episodes"),
     )
+    refuse_not_finite(scores)
     details = {**describe(experiment), "iteration": iteration, "versions": collect_versions()}
     result = FewShotResult.of(scores, details)
     run.evaluation.mkdir(exist_ok=True)
-    name = result_name(split)
+    name = result_name(split, trained.episodes, config.episodes, curves)
     result.save(run.evaluation, name)
     tell("drawing")
     picture = save_pictures(result, shown_curves(experiment), run.evaluation, name)
@@ -95,7 +117,7 @@ def evaluate_few_shot(
 def describe(experiment: FewShotExperiment) -> dict[str, Any]:
     """What is evaluated and how: data, protocol, split hashes, sizes, method and its settings."""
     config, size = experiment.config, experiment.config.episodes
-    curves = isinstance(experiment.data, Curves)
+    curves, tested = isinstance(experiment.data, Curves), config.evaluation
     shape = f"{size.shots} points" if curves else f"{size.ways}-way {size.shots}-shot"
     described = {
         **experiment.describe(),
@@ -104,6 +126,9 @@ def describe(experiment: FewShotExperiment) -> dict[str, Any]:
         "ways": 1 if curves else size.ways,
         "shots": size.shots,
         "queries": size.queries,
+        "training_ways": 1 if curves else size.training_ways or size.ways,
+        "training_shots": size.training_shots or size.shots,
+        "test_episodes": episodes_hash(experiment, tested.split, tested.episodes),
         "data_split": config.data.split,
         "train_on_validation": config.data.train_on_validation,
         "normalization": _normalization(experiment),
@@ -111,7 +136,8 @@ def describe(experiment: FewShotExperiment) -> dict[str, Any]:
         "model": dataclasses.asdict(config.model),
         "has_steps": experiment.learner.has_steps,
         "seed": config.run.seed,
-        "evaluation": dataclasses.asdict(config.evaluation),
+        "iterations": config.run.iterations,
+        "evaluation": dataclasses.asdict(tested),
     }
     return {name: value for name, value in described.items() if value is not None}
 
@@ -144,10 +170,8 @@ def shown_curves(experiment: FewShotExperiment) -> ShownCurves | None:
 
 def _normalization(experiment: FewShotExperiment) -> str | None:
     """BatchNorm's mode; None where nothing passes through BatchNorm."""
-    mode = experiment.config.model.normalization
-    data = experiment.data
-    images = not isinstance(data, Curves) and data.kind == "images"
-    return mode if images and mode != "none" else None
+    mode = experiment.problem.normalization
+    return mode if mode != "none" and experiment.learner.parameters else None
 
 
 def _refuse_other_data(experiment: FewShotExperiment, run: RunFolder) -> None:
@@ -158,3 +182,27 @@ def _refuse_other_data(experiment: FewShotExperiment, run: RunFolder) -> None:
                 f"the {split} examples of {experiment.data.name} have changed since {run.path} was "
                 f"trained ({content}, now {now[split]}); evaluate with the data that trained it"
             )
+
+
+def _tested(trained: EpisodesConfig, wanted: EpisodesConfig) -> EpisodesConfig:
+    """The wanted sizes at test, and in training what they were."""
+    training = {
+        f"training_{name}": getattr(trained, f"training_{name}") or getattr(trained, name)
+        for name in SIZES
+    }
+    return dataclasses.replace(wanted, **training)
+
+
+def _restore(experiment: FewShotExperiment, run: RunFolder, trained_ways: int) -> int:
+    """Give the experiment what the last checkpoint holds; the iteration it is of."""
+    try:
+        return restore(experiment, run)[0]
+    except UserError as error:
+        ways = experiment.config.episodes.ways
+        if ways == trained_ways:
+            raise
+        raise UserError(
+            f"{experiment.config.algorithm.name} learns parameters for a number of classes, in "
+            f"{run.path} for {trained_ways}; evaluate {trained_ways}-way episodes, or train with "
+            f"--episodes.ways {ways}"
+        ) from error

@@ -11,7 +11,13 @@ from metarl.errors import UserError
 from metarl.fewshot.calibration import of_classes, of_intervals
 from metarl.fewshot.evaluate import EpisodeScores
 from metarl.fewshot.published import CONFIDENCE, PUBLISHED, find_published
-from metarl.fewshot.results import FewShotResult, captions, half_width, with_half_width
+from metarl.fewshot.results import (
+    FewShotResult,
+    captions,
+    half_width,
+    table,
+    with_half_width,
+)
 
 DETAILS = {"data": "omniglot", "method": "maml", "size": "5-way 1-shot"}
 
@@ -135,6 +141,20 @@ def test_remarks_on_few_episodes_and_transductive_batchnorm():
     assert "BatchNorm: support" in captions(a_result(normalization="support"))
 
 
+def test_a_training_that_is_not_finished_is_told():
+    (remark,) = a_result(600, iteration=1500, iterations=60_000).remarks
+    assert remark == "the training is not finished: 1,500 of 60,000 iterations"
+    assert a_result(600, iteration=60_000, iterations=60_000).remarks == []
+
+
+def test_the_table_has_steps_where_the_method_has():
+    assert [each.header for each in table(a_result()).columns] == ["step", "accuracy", "NLL, nats"]
+    assert [each.header for each in table(regression()).columns] == [
+        "mean squared error",
+        "NLL, nats",
+    ]
+
+
 # Published figures ----------------------------------------------------------------------------
 
 
@@ -148,9 +168,50 @@ def test_no_unconfirmed_figure_is_published():
     assert all(each.source for each in PUBLISHED)
 
 
+# What the papers' tables say, 5-way 1-, 5-way 5-, 20-way 1- and 20-way 5-shot, typed anew.
+OMNIGLOT = """
+siamese          97.3 98.4 88.2 97.0
+matching         98.1 98.9 93.8 98.5
+prototypical     98.8 99.7 96.0 98.9
+maml             98.7+-.4 99.9+-.1 95.8+-.3 98.9+-.2
+maml_first_order 98.3+-.5 99.2+-.2 89.4+-.5 97.9+-.1
+maml_mlp         89.7+-1.1 97.5+-.6
+reptile          97.68 99.48 89.43 97.12
+reptile_support  95.39 98.90 88.14 96.65
+relation         99.6+-.2 99.8+-.1
+fine_tuning      86.0 97.6 72.9 92.3
+raw_inputs       41.7 63.2 26.7 42.6
+"""
+VARIANTS = {
+    "maml": ({"first_order": False}, "transductive", "conv4"),
+    "maml_first_order": ({"first_order": True}, "transductive", "conv4"),
+    "maml_mlp": ({"first_order": False}, "transductive", "mlp"),
+    "reptile": ({}, "transductive", "conv4"),
+    "reptile_support": ({}, "support", "conv4"),
+    "raw_inputs": ({"distance": "cosine", "rule": "neighbor"}, None, "conv4"),
+}
+
+
+@pytest.mark.parametrize("line", OMNIGLOT.split("\n")[1:-1])
+def test_the_figures_are_those_of_the_papers(line):
+    variant, *figures = line.split()
+    settings, normalization, model = VARIANTS.get(variant, ({}, "running", "conv4"))
+    method = "maml" if variant.startswith("maml") else variant.removesuffix("_support")
+    for (ways, shots), text in zip(((5, 1), (5, 5), (20, 1), (20, 5)), figures, strict=False):
+        found = find_published("omniglot", ways, shots, method, settings, normalization, model)
+        paper, *others = found
+        value, _, width = text.partition("+-")
+        assert paper.values == {None: pytest.approx(float(value) / 100)}
+        assert paper.half_width == (pytest.approx(float(width) / 100) if width else None)
+        assert {each.confidence for each in others} <= {"rerun"}
+    if len(figures) == 2:
+        assert not find_published("omniglot", 20, 1, method, settings, normalization, model)
+
+
 def test_a_figure_belongs_to_the_settings_and_the_batchnorm_mode_it_is_of():
     def percent(method, normalization=None, ways=5, shots=1, data="omniglot", **settings):
-        found = find_published(data, ways, shots, method, settings, normalization)
+        model = settings.pop("model", "conv4")
+        found = find_published(data, ways, shots, method, settings, normalization, model)
         return [list(each.values.values())[-1] for each in found]
 
     assert percent("maml", "transductive", first_order=False) == [0.987]
@@ -158,5 +219,13 @@ def test_a_figure_belongs_to_the_settings_and_the_batchnorm_mode_it_is_of():
     assert percent("reptile", "transductive") == [0.9768]
     assert percent("reptile", "support") == [0.9539]
     assert percent("prototypical", "support", ways=20, shots=5) == [0.989]
-    assert percent("maml", data="sinusoids", ways=1, shots=5, first_order=False) == [0.35]
+    assert percent("reptile", "running") == [0.9539]  # which is not transductive either
+    sinusoids = {"data": "sinusoids", "ways": 1, "shots": 5, "model": "mlp"}
+    assert percent("maml", **sinusoids, first_order=False) == [0.35, 0.27]
+    assert percent("maml", **sinusoids, first_order=True) == []
+    by_penalty = {"none": 3.69, "l2": 5.60, "l2_to_mean": 2.71}
+    for penalty, error in by_penalty.items():
+        assert percent("parameter_averaging", **sinusoids, regularization=penalty) == [error]
+    assert percent("regression_pretraining", **sinusoids) == [2.19]
     assert percent("prototypical", "support", ways=7) == []
+    assert percent("prototypical", "running", model="mlp") == []

@@ -15,8 +15,10 @@ from metarl.config import from_mapping, to_yaml
 from metarl.errors import UserError
 from metarl.fewshot.calibration import of_classes
 from metarl.fewshot.compare import cells, headings, is_part, markdown, rows
-from metarl.fewshot.comparison import compare_few_shot, load_few_shot_runs
+from metarl.fewshot.comparison import changed_settings, compare_few_shot, load_few_shot_runs
+from metarl.fewshot.comparison_pictures import scores as scores_picture
 from metarl.fewshot.experiment import FewShotExperiment
+from metarl.fewshot.pictures import overview
 from metarl.fewshot.results import FewShotResult
 from metarl.fewshot.run import describe, evaluate_few_shot, shown_curves
 from tests.evaluation.comparison_runs import make_run as make_meta_run
@@ -27,6 +29,22 @@ SMALL: dict[str, Any] = {
     "model": {"name": "mlp", "hidden_sizes": [8, 8]},
     "evaluation": {"episodes": 10, "steps": 2},
     "run": {"iterations": 4, "threads": 1, "checkpoint_every": 2, "device": "cpu"},
+}
+GLYPHS: dict[str, Any] = {
+    "data": {
+        "name": "glyphs",
+        "options": {
+            "training_classes": 6,
+            "validation_classes": 4,
+            "test_classes": 6,
+            "examples": 6,
+            "image_size": 8,
+        },
+    },
+    "episodes": {"ways": 3, "shots": 1, "queries": 2, "per_batch": 2},
+    "model": {"name": "mlp", "hidden_sizes": [8]},
+    "evaluation": {"episodes": 4, "steps": 1},
+    "run": SMALL["run"],
 }
 
 
@@ -138,6 +156,82 @@ def test_shown_curves_go_from_left_to_right_with_their_own_values():
     assert np.abs(np.diff(found.y, axis=1)).max() < 5.0 * np.diff(found.x, axis=1).max() + 1e-6
 
 
+def test_episodes_of_another_size_have_files_of_their_own_and_a_section(tmp_path, capsys):
+    config = GLYPHS | {"algorithm": {"name": "prototypical"}}
+    path = tmp_path / "run"
+    run(capsys, "train", write_config(tmp_path / "p.yaml", config), "--output", path)
+    own = evaluate_few_shot(path)[0]
+    printed = run(capsys, "evaluate", path, "--episodes.ways", 5, "--episodes.shots", 3)
+    assert "5-way 3-shot" in printed
+    assert "BatchNorm: transductive" in printed
+    files = sorted(file.name for file in (path / "evaluation").glob("*.json"))
+    assert files == ["fewshot-test-5way_3shot.json", "fewshot-test.json"]
+    larger = FewShotResult.load(path / "evaluation" / files[0])
+    again = FewShotResult.load(path / "evaluation" / files[1])
+    np.testing.assert_array_equal(again.scores, own.scores)
+    assert (larger.details["ways"], larger.details["shots"]) == (5, 3)
+    assert (larger.details["training_ways"], larger.details["training_shots"]) == (3, 1)
+    assert own.details["test_episodes"] != larger.details["test_episodes"]
+    # 10 queries an episode: tenths.
+    assert np.allclose(larger.scores * 10, np.round(larger.scores * 10))
+    found = compared(path)
+    assert [each.slug for each in found] == ["glyphs_3way_1shot", "glyphs_5way_3shot"]
+    remarks = found[1].remarks
+    assert "trained with another number of shots than tested: prototypical (1)" in remarks
+    assert changed_settings(found[1].runs[0].config, larger) == {
+        "evaluation.split": "test",
+        "episodes.ways": 5,
+        "episodes.shots": 3,
+    }
+    out = tmp_path / "out"
+    run(capsys, "compare", path, "--output", out)
+    report = (out / "report.html").read_text()
+    assert "--split test --episodes.ways 5 --episodes.shots 3" in report
+
+
+def test_what_has_learned_a_number_of_classes_is_not_evaluated_on_others(tmp_path, capsys):
+    config = GLYPHS | {"algorithm": {"name": "maml"}}
+    path = tmp_path / "run"
+    run(capsys, "train", write_config(tmp_path / "m.yaml", config), "--output", path)
+    line = refused(capsys, "evaluate", path, "--episodes.ways", 4)
+    assert "maml learns parameters for a number of classes" in line
+    assert "evaluate 3-way episodes, or train with --episodes.ways 4" in line
+    assert run(capsys, "evaluate", path, "--episodes.shots", 2)
+    assert "too few for 60-way episodes" in refused(capsys, "evaluate", path, "--episodes.ways", 60)
+    assert "episodes.per_batch has no place here" in refused(
+        capsys, "evaluate", path, "--episodes.per_batch", 4
+    )
+
+
+def test_curves_have_no_ways(tmp_path, capsys):
+    run(capsys, "train", write_config(tmp_path / "c", config_of("cnp")), "--output", tmp_path / "r")
+    assert "curves have no classes" in refused(
+        capsys, "evaluate", tmp_path / "r", "--episodes.ways", 2
+    )
+    run(capsys, "evaluate", tmp_path / "r", "--episodes.shots", 3)
+    assert (tmp_path / "r" / "evaluation" / "fewshot-test-3points-curves.png").exists()
+
+
+def test_classes_that_were_trained_on_are_not_held_out(tmp_path, capsys):
+    config = GLYPHS | {"algorithm": {"name": "prototypical"}}
+    config["data"] = config["data"] | {"train_on_validation": True}
+    path = tmp_path / "run"
+    run(capsys, "train", write_config(tmp_path / "p.yaml", config), "--output", path)
+    line = refused(capsys, "evaluate", path, "--split", "validation")
+    assert "was trained on the validation classes too; evaluate --split test" in line
+
+
+def test_a_run_that_is_not_finished_says_so(tmp_path, capsys):
+    file = write_config(tmp_path / "c.yaml", config_of("constant"))
+    run(capsys, "train", file, "--output", tmp_path / "run")
+    text = (tmp_path / "run" / "config.yaml").read_text()
+    (tmp_path / "run" / "config.yaml").write_text(text.replace("iterations: 4", "iterations: 9"))
+    printed = run(capsys, "evaluate", tmp_path / "run")
+    assert "the training is not finished: 4 of 9 iterations" in printed
+    (found,) = compared(tmp_path / "run")
+    assert "trained for fewer iterations than planned: constant" in found.remarks
+
+
 def test_what_is_no_few_shot_run_is_refused(tmp_path, capsys):
     other = make_meta_run(tmp_path / "meta")
     with pytest.raises(UserError, match="is no few-shot run"):
@@ -148,7 +242,13 @@ def test_what_is_no_few_shot_run_is_refused(tmp_path, capsys):
 
 
 def make_run(
-    path: Path, method: str, level: float, steps: int = 0, seed: int = 1, **changed: Any
+    path: Path,
+    method: str,
+    level: float,
+    steps: int = 0,
+    seed: int = 1,
+    kind: str = "classification",
+    **changed: Any,
 ) -> Path:
     """An evaluated Omniglot run, as `metarl train` and `metarl evaluate` leave it, in no time."""
     details = {
@@ -161,8 +261,10 @@ def make_run(
         "protocol": "made by hand",
         "splits": {"test": "0123"},
         "data_split": "vinyals",
+        "test_episodes": "0123",
         "normalization": "transductive",
         "settings": {"first_order": False},
+        "model": {"name": "conv4"},
         "evaluation": {"seed": 0, "split": "test"},
         "iteration": 7,
         **changed,
@@ -180,13 +282,13 @@ def make_run(
     noise = np.random.default_rng(seed).normal(0.0, 0.02, (600, steps + 1))
     scores = np.clip(level + noise, 0.0, 1.0)
     calibration = of_classes(np.full(10, level), np.ones(10))
-    result = FewShotResult("classification", scores, scores - 1.0, calibration, details)
+    result = FewShotResult(kind, scores, scores - 1.0, calibration, details)
     result.save(path / "evaluation", "fewshot-test")
     return path
 
 
-def compared(*paths: Path):
-    return compare_few_shot(load_few_shot_runs(paths, "test"))
+def compared(*paths: Path, allow_mixed: bool = False):
+    return compare_few_shot(load_few_shot_runs(paths, "test"), allow_mixed)
 
 
 def test_the_best_method_stands_first_beside_what_was_published(tmp_path):
@@ -217,6 +319,8 @@ def test_seeds_of_a_method_are_one_row_whose_interval_is_over_seeds(tmp_path):
     assert method.last.value == pytest.approx(0.85, abs=0.005)
     assert method.last.low < 0.81
     assert method.last.high > 0.89
+    assert any(remark.startswith("fewer than 5 seeds: cnp;") for remark in found.remarks)
+    assert not any("one seed" in remark for remark in found.remarks)
 
 
 def test_runs_that_differ_in_more_than_their_seed_have_labels_of_their_own(tmp_path):
@@ -227,15 +331,80 @@ def test_runs_that_differ_in_more_than_their_seed_have_labels_of_their_own(tmp_p
     assert [each.label for each in found.methods] == ["cnp (std_floor=0.2)", "cnp (std_floor=0.1)"]
 
 
-def test_other_splits_and_modes_are_marked(tmp_path):
-    (found,) = compared(
+def test_other_episodes_are_refused_or_marked_and_other_modes_are_told(tmp_path, capsys):
+    runs = (
         make_run(tmp_path / "a", "cnp", 0.8),
-        make_run(tmp_path / "b", "versa", 0.9, splits={"test": "ffff"}, normalization="support"),
+        make_run(tmp_path / "b", "versa", 0.9, test_episodes="ffff", normalization="support"),
     )
-    assert len(found.warnings) == 1
-    assert found.warnings[0].startswith("these runs differ in test classes: ffff in")
+    differ = "differ in the examples or the drawing of the test episodes: "
+    line = refused(capsys, "compare", *runs, "--output", tmp_path / "out")
+    assert f"runs on omniglot, 5-way 1-shot {differ}ffff in {runs[1]}; 0123 in {runs[0]};" in line
+    (found,) = compared(*runs, allow_mixed=True)
+    (warning,) = found.warnings
+    assert warning.startswith(f"runs {differ}")
     assert any("BatchNorm modes differ" in remark for remark in found.remarks)
     assert any("one seed" in remark for remark in found.remarks)
+
+
+def test_the_same_method_and_seed_twice_is_refused(tmp_path):
+    runs = [make_run(tmp_path / name, "cnp", 0.8) for name in "ab"]
+    with pytest.raises(UserError, match="are the same method with the same seed, 1; leave one out"):
+        compared(*runs)
+
+
+def test_the_size_of_training_episodes_makes_a_method(tmp_path):
+    """Tested alike, one of them trained with 5 shots: no seed of the other."""
+    first, second = make_run(tmp_path / "a", "cnp", 0.8), make_run(tmp_path / "b", "cnp", 0.9)
+    text = (second / "config.yaml").read_text()
+    (second / "config.yaml").write_text(text.replace("  shots: 1", "  shots: 5"))
+    (found,) = compared(first, second)
+    labels = ["cnp (training_shots=5)", "cnp (training_shots=1)"]
+    assert [each.label for each in found.methods] == labels
+
+
+def test_steps_of_one_method_are_not_those_of_another(tmp_path):
+    """Columns are steps: 3 and 10, of which a method with 3 has only the first."""
+    details = {"data": "sinusoids", "size": "5 points", "ways": 1, "shots": 5}
+    short = make_run(tmp_path / "a", "cnp", 0.8, steps=3, kind="regression", **details)
+    long = make_run(tmp_path / "b", "versa", 0.9, steps=10, kind="regression", **details)
+    level = make_run(tmp_path / "c", "siamese", 0.7, kind="regression", **details)
+    (found,) = compared(short, long, level)
+    assert found.columns == [1, 3, 5, 10]
+    texts = {method.name: cells(found, method)[4:8] for method in found.methods}
+    assert [text == "–" for text in texts["cnp"]] == [False, False, True, True]
+    assert [text == "–" for text in texts["siamese"]] == [True, True, True, False]
+    assert "–" not in texts["versa"]
+
+
+def test_pictures_have_published_figures_of_the_last_step_alone(tmp_path):
+    (found,) = compared(make_run(tmp_path / "a", "relation", 0.9, normalization="running"))
+    (axes,) = scores_picture(found).axes
+    drawn = {line.get_label(): line.get_xdata() for line in axes.lines}
+    assert drawn["published"] == pytest.approx([99.6])
+    assert drawn["another code's rerun"] == pytest.approx([98.02])
+    details = {"data": "sinusoids", "size": "5 points", "ways": 1, "shots": 5}
+    (found,) = compared(
+        make_run(tmp_path / "b", "maml", 0.9, steps=3, kind="regression", **details)
+    )
+    (axes,) = scores_picture(found).axes
+    assert "published" not in {line.get_label() for line in axes.lines}
+
+
+def test_every_bar_of_accuracies_has_equally_many_values(tmp_path):
+    (found,) = compared(make_run(tmp_path / "a", "cnp", 0.8))
+    (bars, _) = overview(found.methods[0].first).axes
+    found_bars: list[Any] = list(bars.patches)
+    edges = np.array([bar.get_x() for bar in found_bars])
+    steps = np.diff(edges) * 75  # queries of an episode
+    assert np.allclose(steps, np.round(steps[0]))
+    assert np.allclose(edges * 75 % 1.0, 0.5)
+    assert sum(bar.get_height() for bar in found_bars) == 600
+
+
+def test_there_are_no_tasks_outside_the_training_range(tmp_path, capsys):
+    path = make_run(tmp_path / "a", "cnp", 0.8)
+    line = refused(capsys, "compare", path, "--split", "ood", "--output", tmp_path / "out")
+    assert "few-shot runs have test and validation" in line
 
 
 def test_sizes_are_sections_of_their_own(tmp_path):
