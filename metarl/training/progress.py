@@ -18,6 +18,13 @@ _RETURNS = {
     "post": "train/return_post",
     "gain": "train/adaptation_gain",
 }
+# Of few-shot runs.
+_SCORES = {
+    "loss": "loss/total",
+    "accuracy": "train/accuracy",
+    "mse": "train/mse",
+}
+_VALIDATION = "validation/last"
 _RECENT = 20  # iterations that the ETA averages over
 _SECONDS_BETWEEN_LINES = 5.0
 _ROWS_PER_GROUP = 5
@@ -48,6 +55,7 @@ class Progress:
         self._ends = deque([self._start], maxlen=_RECENT + 1)
         self._iteration = first - 1
         self._best: tuple[float, int] | None = None
+        self._validation: tuple[float, int] | None = None
         self._line_time = -math.inf
         self._pending_line: str | None = None
         self._live = Live(console=self._console, auto_refresh=False) if self._on_terminal else None
@@ -95,6 +103,10 @@ class Progress:
         value = metrics.get(_RETURNS["post"], math.nan)
         if math.isfinite(value) and (self._best is None or value > self._best[0]):
             self._best = value, iteration
+        # Now and then, and nan in between; which is better, more or less, is not known here.
+        value = metrics.get(_VALIDATION, math.nan)
+        if math.isfinite(value):
+            self._validation = value, iteration
 
     def _offer_line(self, line: str) -> None:
         due = self._ends[-1] - self._line_time >= _SECONDS_BETWEEN_LINES
@@ -110,8 +122,10 @@ class Progress:
 
     def _line(self, metrics: dict[str, float]) -> str:
         parts = [f"iteration {self._iteration}/{self._total}"]
-        labels = {**_RETURNS, "kl": "loss/kl"}
+        labels = {**_RETURNS, "kl": "loss/kl", **_SCORES}
         parts += [f"{word} {_short(metrics[m])}" for word, m in labels.items() if m in metrics]
+        if self._validation:
+            parts.append(f"validation {_short(self._validation[0])}")
         if "time/env_steps_per_s" in metrics:
             parts.append(f"{metrics['time/env_steps_per_s']:.0f} steps/s")
         return "  ".join([*parts, f"ETA {duration(self.seconds_left())}"])
@@ -130,15 +144,19 @@ class Progress:
         if self._best:
             best, iteration = self._best
             table.add_row(f"best {_RETURNS['post']}", f"{_short(best)} (iteration {iteration})")
+        if self._validation:
+            latest, iteration = self._validation
+            table.add_row(_VALIDATION, f"{_short(latest)} (iteration {iteration})")
         heading = [Text(self._title, style="bold")] if self._title else []
         return Group(*heading, bar, table)
 
 
 def _shown(metrics: dict[str, float]) -> list[str]:
-    """The returns, then a few losses and times: a table that fits a small terminal."""
-    names = [name for name in _RETURNS.values() if name in metrics]
+    """Returns or scores, then a few losses and times: a table that fits a small terminal."""
+    names = [name for name in (*_RETURNS.values(), *_SCORES.values()) if name in metrics]
     for group in ("loss/", "time/"):
-        names += [name for name in metrics if name.startswith(group)][:_ROWS_PER_GROUP]
+        others = [name for name in metrics if name.startswith(group) and name not in names]
+        names += others[:_ROWS_PER_GROUP]
     return names
 
 

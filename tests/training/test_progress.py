@@ -46,6 +46,33 @@ def test_a_plain_line() -> None:
     )
 
 
+def test_a_few_shot_run_shows_its_loss_its_score_and_the_latest_validation() -> None:
+    clock, (file, console) = _Clock(), _plain()
+    metrics = {"loss/total": 1.234, "train/accuracy": 0.5432, "time/iteration_s": 5.0}
+    with Progress(400, 1, console, clock=clock) as progress:
+        for iteration, validation in ((1, math.nan), (2, 0.8125), (3, math.nan)):
+            clock.now += 6.0
+            progress.update(iteration, {**metrics, "validation/last": validation})
+    first, _, third = file.getvalue().splitlines()
+    assert first == "iteration 1/400  loss 1.23  accuracy 0.543  ETA 00:39:54"
+    assert third == "iteration 3/400  loss 1.23  accuracy 0.543  validation 0.812  ETA 00:39:42"
+
+
+def test_the_table_of_a_few_shot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=100, height=30, color_system=None)
+    with Progress(9, 1, console) as progress:
+        progress.update(1, {"loss/total": 2.5, "train/mse": 0.75, "validation/last": 0.9375})
+        progress.update(2, {"loss/total": 1.5, "train/mse": 0.25, "validation/last": math.nan})
+    last = file.getvalue()[file.getvalue().rindex("iteration 2/9") :]
+    rows = [line.strip("│ ").split() for line in last.splitlines() if "│" in line]
+    names = [" ".join(row) for row in rows]
+    assert [name.split()[0] for name in names] == ["loss/total", "train/mse", "validation/last"]
+    assert "0.25" in names[1]
+    assert "0.938 (iteration 1)" in names[2]
+
+
 def test_plain_lines_are_throttled_but_show_the_first_and_the_last() -> None:
     clock, (file, console) = _Clock(), _plain()
     _run(Progress(8, 1, console, clock=clock), clock, range(1, 9), seconds=2.0)
