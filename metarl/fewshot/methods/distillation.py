@@ -20,6 +20,7 @@ from metarl.fewshot.learner import TrainingSource
 from metarl.fewshot.methods import register_method
 from metarl.fewshot.methods.frozen_features import RegressionOnFeatures, RegressionSettings
 from metarl.fewshot.methods.pretraining import HEAD
+from metarl.fewshot.normalization import RunningStatistics
 from metarl.policies import Parameters
 from metarl.validation import require, require_at_least, require_positive
 
@@ -104,6 +105,7 @@ class Distillation(RegressionOnFeatures):
         with torch.no_grad():
             for name, value in self.parameters.items():
                 value.copy_(fresh[name])
+        self.running = RunningStatistics()
         self._start_optimizer()
 
     def _start_optimizer(self) -> None:

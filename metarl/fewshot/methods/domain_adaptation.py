@@ -1,18 +1,21 @@
 """Domain adaptation: pre-training with features that look alike in every alphabet or domain.
 
-Each batch's groups (alphabets, domains) are parted into two halves at random, and the
-distributions of the halves' features are aligned: over many batches every group with every other.
-CORAL (Sun & Saenko 2016, "Deep CORAL", eqs. 1 to 3) aligns their covariances,
+For CORAL and MMD each batch's groups (alphabets, domains) are parted into two halves at random, and
+the distributions of the halves' features are aligned: over many batches every group with every
+other. CORAL (Sun & Saenko 2016, "Deep CORAL", eqs. 1 to 3) aligns their covariances,
 ||C_1 - C_2||_F^2 / (4 d^2); MMD (Gretton et al. 2012, eq. 5, with several Gaussian kernels as in
-Long et al. 2015) their means in a reproducing kernel Hilbert space. All groups have labels, so that
-it is adaptation among the sources, for a test group not yet seen (domain generalisation).
+Long et al. 2015) their means in a reproducing kernel Hilbert space. Gradient reversal (Ganin &
+Lempitsky 2015, "Unsupervised Domain Adaptation by Backpropagation", eqs. 9 and 10) trains a linear
+classifier of groups, and the encoder against it. All groups have labels, so that it is adaptation
+among the sources, for a test group not yet seen (domain generalisation).
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from metarl.errors import UserError
@@ -20,11 +23,14 @@ from metarl.fewshot.learner import TrainingSource
 from metarl.fewshot.methods import register_method
 from metarl.fewshot.methods.classifiers import squared_distances
 from metarl.fewshot.methods.frozen_features import RegressionOnFeatures, RegressionSettings
+from metarl.fewshot.models.layers import linear, linear_parameters
 from metarl.policies import Parameters
 from metarl.validation import require_at_least
 
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Of MMD's kernels, in mean squared distances."""
+GROUPS = "groups"
+"""The layer that tells groups apart, for gradient reversal."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +39,11 @@ class DomainAdaptationConfig(RegressionSettings):
 
     name: Literal["domain_adaptation"] = "domain_adaptation"
     """The method."""
-    alignment: Literal["coral", "mmd"] = "coral"
-    """What is compared of two halves of the groups: covariances, or means of kernel features."""
+    alignment: Literal["coral", "mmd", "adversarial"] = "coral"
+    """What must be alike: covariances of two halves of the groups, or their means of kernel
+    features; or (adversarial) all groups to a classifier, by gradient reversal."""
     alignment_weight: float = 1.0
-    """Weight of the difference beside the cross-entropy."""
+    """Weight of the difference, or of the reversed gradient, beside the cross-entropy."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,10 +64,18 @@ class DomainAdaptation(RegressionOnFeatures):
                 "algorithm.name: domain_adaptation aligns groups of classes (alphabets, domains), "
                 "and these training classes are in fewer than two"
             )
-        return super().initial_parameters(generator)
+        parameters = super().initial_parameters(generator)
+        if self.config.alignment == "adversarial":
+            features, groups = self.problem.encoder.features, int(self.groups.max()) + 1
+            parameters |= linear_parameters(generator, GROUPS, features, groups)
+        return parameters
 
     def penalty(self, features: Tensor, classes: Tensor, source: TrainingSource) -> Tensor:
-        """The weighted difference of two random halves of the batch's groups."""
+        """The weighted difference of two random halves of the batch's groups; or the groups'
+        cross-entropy, whose gradient is reversed on its way to the features."""
+        if self.config.alignment == "adversarial":
+            against = reversed_gradient(features, self.config.alignment_weight)
+            return F.cross_entropy(linear(self.parameters, GROUPS, against), self.groups[classes])
         groups, own = self.groups[classes].unique(return_inverse=True)
         order = source.generators("halves", 1)[0].permutation(len(groups))
         second = torch.from_numpy(order).to(self.device)[own] < len(groups) // 2
@@ -87,3 +102,20 @@ def mmd(one: Tensor, other: Tensor) -> Tensor:
     kernel = torch.stack(kernels).mean(dim=0)
     n = len(one)
     return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2.0 * kernel[:n, n:].mean()
+
+
+def reversed_gradient(values: Tensor, weight: float) -> Tensor:
+    """The values as they are; their gradient is multiplied by -weight."""
+    found: Any = _Reversed.apply(values, weight)
+    return found
+
+
+class _Reversed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weight: float) -> Tensor:
+        ctx.weight = weight
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return -ctx.weight * gradients[0], None

@@ -23,13 +23,17 @@ class FineTuningSettings(PretrainingConfig):
     """How a new task trains the pre-trained network further."""
 
     adaptation_rate: float = 1e-2
-    """Step size of the new task's Adam; one step is one pass over its support set."""
+    """Step size of the new task's Adam for its new last layer; one step is one pass over the support
+    set."""
+    encoder_rate: float = 1e-3
+    """Step size for the other layers: Adam moves every weight by about as much in each step, and
+    what pre-training found is gone after ten steps of the size that a new layer needs."""
     layers: Literal["all", "head"] = "all"
     """What a new task trains: the whole network, or the new last layer only."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, "adaptation_rate")
+        require_positive(self, "adaptation_rate", "encoder_rate")
 
 
 @dataclass(frozen=True)
@@ -82,42 +86,49 @@ class FineTuning(PretrainedClassifier):
 
     def _tune(self, episodes: Episodes, steps: int) -> Iterator[Tensor]:
         parameters = self.start(episodes)
-        stays = self.problem.encoder.fixed
-        all_layers = self.config.layers == "all"
-        trained = [n for n in parameters if n in HEAD or (all_layers and n not in stays)]
-        for name in trained:
-            parameters[name].requires_grad_()
-        optimizer = torch.optim.Adam(
-            [parameters[name] for name in trained], lr=self.config.adaptation_rate
-        )
-        yield self._log_probs(parameters, episodes)
-        for _ in range(steps):
+        head = [parameters[name].requires_grad_() for name in HEAD]
+        groups: list[dict[str, Any]] = [{"params": head, "lr": self.config.adaptation_rate}]
+        frozen = None
+        if self.config.layers == "all":
+            stays = {*HEAD, *self.problem.encoder.fixed}
+            rest = [value.requires_grad_() for n, value in parameters.items() if n not in stays]
+            if rest:
+                groups.append({"params": rest, "lr": self.config.encoder_rate})
+        else:  # one pass through the encoder does for all steps
+            frozen = self._support(parameters, episodes), self._queries(parameters, episodes)
+        trained = [value for group in groups for value in group["params"]]
+        optimizer = torch.optim.Adam(groups)
+        for step in range(steps + 1):
+            queries = frozen[1] if frozen else self._queries(parameters, episodes)
+            yield _logits(parameters, queries).log_softmax(dim=-1)
+            if step == steps:
+                return
             with torch.enable_grad():
+                support = frozen[0] if frozen else self._support(parameters, episodes)
                 # Episodes share no parameters: the sum's gradient is that of each one's loss.
-                logits, _ = self._logits(parameters, episodes.support_inputs, self._averages())
-                each = F.cross_entropy(
-                    logits.transpose(1, 2), episodes.support_targets, reduction="none"
-                )
+                logits = _logits(parameters, support).transpose(1, 2)
+                each = F.cross_entropy(logits, episodes.support_targets, reduction="none")
                 loss = each.mean(dim=1).sum() + self.pull(parameters)
-            gradients = torch.autograd.grad(loss, [parameters[name] for name in trained])
-            for name, gradient in zip(trained, gradients, strict=True):
-                parameters[name].grad = gradient
+            gradients = torch.autograd.grad(loss, trained)
+            for value, gradient in zip(trained, gradients, strict=True):
+                value.grad = gradient
             optimizer.step()
-            yield self._log_probs(parameters, episodes)
 
-    def _log_probs(self, parameters: Parameters, episodes: Episodes) -> Tensor:
-        """`[B, m, N]`, normalised as the problem's mode says."""
-        given = self._averages()
+    def _support(self, parameters: Parameters, episodes: Episodes) -> Tensor:
+        """Features `[B, n, F]`, normalised by the running averages or by themselves."""
+        return self.problem.encoder(parameters, episodes.support_inputs, self._averages())[0]
+
+    def _queries(self, parameters: Parameters, episodes: Episodes) -> Tensor:
+        """Features `[B, m, F]`, normalised as the problem's mode says."""
+        encoder, given = self.problem.encoder, self._averages()
         if given is None and self.problem.normalization != "transductive":
-            _, given = self._logits(parameters, episodes.support_inputs, None)
-        logits, _ = self._logits(parameters, episodes.query_inputs, given)
-        return logits.log_softmax(dim=-1)
+            _, given = encoder(parameters, episodes.support_inputs)
+        return encoder(parameters, episodes.query_inputs, given)[0]
 
     def _averages(self) -> Statistics | None:
         return self.running.values if self.problem.normalization == "running" else None
 
-    def _logits(
-        self, parameters: Parameters, inputs: Tensor, statistics: Statistics | None
-    ) -> tuple[Tensor, Any]:
-        features, used = self.problem.encoder(parameters, inputs, statistics)
-        return torch.baddbmm(parameters[HEAD[1]].unsqueeze(1), features, parameters[HEAD[0]]), used
+
+def _logits(parameters: Parameters, features: Tensor) -> Tensor:
+    """`[B, n, N]` of features `[B, n, F]`, each episode by its own last layer."""
+    return torch.baddbmm(parameters[HEAD[1]].unsqueeze(1), features, parameters[HEAD[0]])

@@ -10,6 +10,7 @@ than at test (section 2.6): 60-way on Omniglot, with Adam at 1e-3, halved every 
 from dataclasses import dataclass
 from typing import Literal
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from metarl.fewshot.episodes import Episodes
@@ -31,6 +32,8 @@ class PrototypicalConfig(MetricConfig):
     """Squared Euclidean distance, or the cosine times `scale` (section 2.7 compares them)."""
     scale: float = 10.0
     """Factor of the cosine."""
+    normalize: bool = False
+    """Scale the features of every example to length 1, before class means are taken."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,6 +49,8 @@ class Prototypical(MetricLearner):
     def compare(self, episodes: Episodes, training: bool) -> Comparison:
         """Logits `[B, m, N]`."""
         support, queries, statistics = self.features(episodes, training)
+        if self.config.normalize:
+            support, queries = F.normalize(support, dim=-1), F.normalize(queries, dim=-1)
         prototypes = class_means(support, episodes.support_targets, ways_of(episodes))
         return Comparison(self.logits(queries, prototypes), {"encoder": statistics})
 

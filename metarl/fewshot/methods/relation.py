@@ -4,7 +4,10 @@ Sung et al. 2018, "Learning to Compare: Relation Network for Few-Shot Learning":
 r_ij = g(C(f(x_i), f(x_j))) in [0, 1] (eq. 1) is regressed to 1 for the query's class and to 0 for
 the others, sum (r_ij - 1(y_i = y_j))^2 (eq. 2). With K shots the feature maps of a class are
 summed. Adam at 1e-3, halved every 100,000 episodes (section 4); gradients clipped at .5 as in the
-authors' code.
+authors' code (github.com/floodsung/LearningToCompare_FSL). That code differs from this in what
+follows: its first two convolutions have no padding (maps of 5 x 5 instead of 7 x 7), its linear
+layers start near zero with biases of 1, its BatchNorm stays transductive at test, and all classes
+of an episode are turned by one angle.
 """
 
 from collections.abc import Mapping, Sequence

@@ -14,16 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metarl.errors import UserError
+from metarl.fewshot.data.frequencies import inverse_document_frequencies
 from metarl.fewshot.episodes import Episodes
 from metarl.fewshot.learner import TrainingSource
 from metarl.fewshot.methods import register_method
 from metarl.fewshot.methods.classifiers import class_means, cosines, logistic_regression
 from metarl.fewshot.methods.metric import ways_of
 from metarl.fewshot.methods.untrained import Untrained
+from metarl.fewshot.models.text import FIRST_WORD
 from metarl.validation import require_positive
-
-FIRST_WORD = 2
-"""Smaller token numbers are padding (0) and the unknown word (1)."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +123,6 @@ class TfidfRegression(Tfidf):
         support, queries = self.pair(episodes)
         targets, ways = episodes.support_targets, ways_of(episodes)
         return logistic_regression(support, targets, queries, ways, self.config.strength)
-
-
-def inverse_document_frequencies(tokens: Tensor) -> Tensor:
-    """ln((1 + n) / (1 + df)) + 1 of each token number, `[V]`, from texts `[n, L]`."""
-    counts = torch.zeros(int(tokens.max()) + 1, device=tokens.device)
-    for text in tokens.split(1024):  # so that [n, V] never is in memory
-        present = torch.zeros(len(text), len(counts), device=tokens.device)
-        counts += present.scatter_(1, text, 1.0).sum(dim=0)
-    return ((1.0 + len(tokens)) / (1.0 + counts)).log() + 1.0
 
 
 def tfidf(tokens: Tensor, idf: Tensor, sublinear: bool = False) -> Tensor:

@@ -19,7 +19,7 @@ from metarl.fewshot.methods import register_method
 from metarl.fewshot.methods.frozen_features import RegressionOnFeatures, RegressionSettings
 from metarl.fewshot.methods.parts import part_of_class
 from metarl.policies import Parameters
-from metarl.validation import require_at_least
+from metarl.validation import require, require_at_least
 
 LOG_VARIANCES = "task_log_variances"
 
@@ -42,6 +42,10 @@ class WeightedMultiTaskConfig(RegressionSettings):
         super().__post_init__()
         require_at_least(1, self, "tasks")
         require_at_least(0, self, "weights")
+        given = self.weighting == "given" or not self.weights
+        require(
+            given, "weights", "are read only with weighting: given; set that, or leave them out"
+        )
 
 
 @register_method("weighted_multi_task", WeightedMultiTaskConfig)

@@ -1,15 +1,16 @@
 """Networks that read examples, by the names that `model.name` takes."""
 
+from torch import Tensor
+
 from metarl.errors import UserError
 from metarl.fewshot.config import ModelConfig
 from metarl.fewshot.data import Curves, DataSet
+from metarl.fewshot.data.frequencies import inverse_document_frequencies
 from metarl.fewshot.models.conv4 import Conv4
 from metarl.fewshot.models.encoder import Encoder, Statistics
 from metarl.fewshot.models.perceptron import Perceptron
-from metarl.fewshot.models.text import BagOfNgrams, TextCNN, TextGRU
+from metarl.fewshot.models.text import BagOfNgrams, TextCNN, TextGRU, parts_of_words
 from metarl.fewshot.models.transformer import Transformer
-
-TEXT_MODELS = {"ngrams": BagOfNgrams, "text_cnn": TextCNN, "text_gru": TextGRU}
 
 
 def make_encoder(config: ModelConfig, data: DataSet | Curves) -> Encoder:
@@ -35,7 +36,18 @@ def make_encoder(config: ModelConfig, data: DataSet | Curves) -> Encoder:
                 "model.pretrained: name a model of the transformers library, or a folder"
             )
         return Transformer(config.pretrained, _sizes(config), config.fine_tune)
-    return TEXT_MODELS[config.name](len(data.vocabulary), config.embedding, _sizes(config))
+    sizes = _sizes(config) if config.name == "text_gru" else config.hidden_sizes
+    lengths = _idf_lengths(data) if config.word_lengths == "idf" else None
+    common = (len(data.vocabulary), config.embedding, sizes, lengths)
+    if config.name == "ngrams":
+        return BagOfNgrams(*common, parts_of_words(data.vocabulary) if config.subwords else None)
+    return (TextCNN if config.name == "text_cnn" else TextGRU)(*common)
+
+
+def _idf_lengths(data: DataSet) -> Tensor:
+    """Lengths of embeddings `[V]`, by the training texts: 1 for words that none of them has."""
+    idf = inverse_document_frequencies(data.splits["train"].inputs, len(data.vocabulary))
+    return idf / idf.max()
 
 
 def _image_encoder(config: ModelConfig, data: DataSet) -> Encoder:

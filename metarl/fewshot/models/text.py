@@ -6,7 +6,8 @@ adapts them: an episode has few of the words.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -23,8 +24,15 @@ from metarl.fewshot.models.layers import (
 from metarl.policies import Parameters
 
 WORDS = "words.weight"
+FIRST_WORD = 2
+"""Smaller token numbers are padding (0) and the unknown word (1)."""
 BUCKETS = 8192
-"""Rows that all bigrams share, by a hash."""
+"""Rows that all pairs of words and parts of words share, by a hash."""
+PAIR_LENGTH = 0.0
+"""Of these rows at the start, where words have lengths of their own: a pair or a part means nothing
+before it has been learned."""
+PART_SIZES = (3, 4, 5)
+"""Letters of a part of a word."""
 FILTER_WIDTHS, FILTERS = (3, 4, 5), 50
 """Words that a filter sees, and filters of each width (Bao et al. 2020, section 4.1)."""
 
@@ -32,21 +40,32 @@ FILTER_WIDTHS, FILTERS = (3, 4, 5), 50
 class TextEncoder(Encoder):
     """Embeds words, summarises them in one vector, and sends that through linear layers.
 
-    The layers have `sizes` units with ReLU between them; the last gives the features. Embeddings
-    start with variance 1 / E, so that a word's has length about 1; layers Glorot-uniform.
+    The layers have `sizes` units with ReLU between them; the last gives the features, without any
+    the summary does. Embeddings start Gaussian, those of words about as long as `lengths` says;
+    layers Glorot-uniform.
 
     Args:
         vocabulary: token numbers there are, with padding.
         embedding: numbers of an embedding, E.
         sizes: units of the layers.
+        lengths: of the words' embeddings at the start, `[vocabulary]`; None: 1 for all. By inverse
+            document frequency a bag compares texts, before it has learned anything, much as TF-IDF
+            does: Gaussian vectors of many numbers are nearly orthogonal.
     """
 
     rows = 0
     """Of the table of embeddings beside the vocabulary."""
     fixed = frozenset({WORDS})
 
-    def __init__(self, vocabulary: int, embedding: int, sizes: tuple[int, ...]):
+    def __init__(
+        self,
+        vocabulary: int,
+        embedding: int,
+        sizes: tuple[int, ...],
+        lengths: Tensor | None = None,
+    ):
         self.vocabulary, self.embedding, self.sizes = vocabulary, embedding, sizes
+        self.lengths = lengths
         self.summary = self._summary_size()
         self.features = sizes[-1] if sizes else self.summary
 
@@ -56,9 +75,12 @@ class TextEncoder(Encoder):
     def initial_parameters(self, generator: np.random.Generator) -> Parameters:
         """`words.weight` `[V, E]`, those of the summary, and `denseI.weight`, `denseI.bias`."""
         shape = (self.vocabulary + self.rows, self.embedding)
-        words = generator.standard_normal(shape) / self.embedding**0.5
+        words = torch.from_numpy(generator.standard_normal(shape) / self.embedding**0.5).float()
+        if self.lengths is not None:
+            words[: self.vocabulary] *= self.lengths.unsqueeze(1)
+            words[self.vocabulary :] *= PAIR_LENGTH
         return {
-            WORDS: torch.from_numpy(words).float(),
+            WORDS: words,
             **self.summary_parameters(generator),
             **dense_parameters(generator, self.summary, self.sizes),
         }
@@ -85,20 +107,69 @@ class TextEncoder(Encoder):
 class BagOfNgrams(TextEncoder):
     """The mean embedding of a text's words and pairs of words (Joulin et al. 2017, fastText).
 
-    Pairs share `BUCKETS` rows of the table, by a hash.
+    Pairs share `BUCKETS` rows of the table, by a hash. With `parts` a word's embedding is its own
+    plus that of its parts, which are among the same rows (Bojanowski et al. 2017, "Enriching Word
+    Vectors with Subword Information"): what is learned of words reaches new ones like them.
+
+    Args:
+        parts: of each word, `[vocabulary, G]`: numbers of its parts, -1 after the last; None: words
+            have none. See `parts_of_words`.
     """
 
     rows = BUCKETS
 
+    def __init__(
+        self,
+        vocabulary: int,
+        embedding: int,
+        sizes: tuple[int, ...],
+        lengths: Tensor | None = None,
+        parts: Tensor | None = None,
+    ):
+        self.parts = parts
+        super().__init__(vocabulary, embedding, sizes, lengths)
+
     def summarize(self, parameters: Mapping[str, Tensor], tokens: Tensor) -> Tensor:
         """Mean over words and pairs, `[B, n, E]`."""
+        table = parameters[WORDS]
         first, second = tokens[..., :-1], tokens[..., 1:]
         pairs = self.vocabulary + (first * 1_000_003 + second) % self.rows
-        grams = torch.cat([tokens, pairs], dim=-1)
         there = torch.cat([tokens > 0, second > 0], dim=-1)
-        embedded = lookup(parameters[WORDS], grams)
+        embedded = torch.cat([self._words(table, tokens), lookup(table, pairs)], dim=2)
         mask = there.unsqueeze(-1).to(embedded.dtype)
         return (embedded * mask).sum(dim=2) / mask.sum(dim=2).clamp(min=1)
+
+    def _words(self, table: Tensor, tokens: Tensor) -> Tensor:
+        """`[B, n, L, E]` of a table `[V, E]`, or of each episode's `[B, V, E]`."""
+        if self.parts is None:
+            return lookup(table, tokens)
+        if table.dim() == 3:
+            pieces = zip(table, tokens.unsqueeze(1), strict=True)
+            return torch.cat([self._words(own, some) for own, some in pieces])
+        # Words come up many times in a batch, but have their parts looked up once.
+        words, places = tokens.unique(return_inverse=True)
+        parts = self.parts.to(tokens.device)[words]
+        there = (parts >= 0).unsqueeze(-1).to(table.dtype)
+        sums = (lookup(table, self.vocabulary + parts.clamp(min=0)) * there).sum(dim=1)
+        # By the root of their number: parts that start alike make every word's sum as long.
+        whole = lookup(table, words) + sums / there.sum(dim=1).clamp(min=1).sqrt()
+        return lookup(whole, places)
+
+
+def parts_of_words(vocabulary: Sequence[str]) -> Tensor:
+    """Numbers below `BUCKETS`, by a hash, of the 3 to 5 letters side by side in <word>, `[V, G]`.
+
+    -1 after a word's last; the first two numbers of the vocabulary stand for no words.
+    """
+    found: list[list[int]] = []
+    for number, word in enumerate(vocabulary):
+        marked = f"<{word}>" if number >= FIRST_WORD else ""
+        runs = {marked[i : i + n] for n in PART_SIZES for i in range(len(marked) - n + 1)}
+        found.append(sorted({crc32(run.encode()) % BUCKETS for run in runs}))
+    parts = torch.full((len(found), max(1, *map(len, found))), -1)
+    for row, numbers in zip(parts, found, strict=True):
+        row[: len(numbers)] = torch.tensor(numbers, dtype=torch.int64)
+    return parts
 
 
 class TextCNN(TextEncoder):
@@ -138,9 +209,15 @@ class TextGRU(TextEncoder):
     The first of `sizes` is its number of units, the others are layers above it.
     """
 
-    def __init__(self, vocabulary: int, embedding: int, sizes: tuple[int, ...]):
+    def __init__(
+        self,
+        vocabulary: int,
+        embedding: int,
+        sizes: tuple[int, ...],
+        lengths: Tensor | None = None,
+    ):
         self.units = sizes[0]
-        super().__init__(vocabulary, embedding, sizes[1:])
+        super().__init__(vocabulary, embedding, sizes[1:], lengths)
 
     def _summary_size(self) -> int:
         return self.units

@@ -31,6 +31,7 @@ TRANSFER: dict[str, dict[str, Any]] = {
     "logistic_regression": SLOW,
     "fine_tuning": SLOW,
     "domain_adaptation": SLOW,
+    "domain_adaptation adversarial": {**SLOW, "alignment": "adversarial"},
     "mutual_distance": {**SLOW, "tasks": 3},
     "weighted_multi_task": SLOW,
     "distillation": {"batch_size": 60, "generation_iterations": 3},
@@ -222,9 +223,11 @@ def test_it_learns_what_matters_in_an_image(monkeypatch, name, iterations, bound
     assert accuracy(trained(made(monkeypatch, name, mode, **settings), iterations)) > bound
 
 
-def test_matching_by_distance_and_mmd_learn_too(monkeypatch):
+def test_matching_by_distance_and_other_alignments_learn_too(monkeypatch):
     assert accuracy(trained(made(monkeypatch, "matching", distance="euclidean"), 100)) > 0.7
-    assert accuracy(trained(made(monkeypatch, "domain_adaptation", alignment="mmd"), 100)) > 0.6
+    for alignment in ("mmd", "adversarial"):
+        run = made(monkeypatch, "domain_adaptation", alignment=alignment)
+        assert accuracy(trained(run, 100)) > 0.6
 
 
 def test_the_student_starts_anew_under_the_last_teacher(monkeypatch):
@@ -235,6 +238,31 @@ def test_the_student_starts_anew_under_the_last_teacher(monkeypatch):
         assert torch.equal(value, teacher[name])
     weight = run.learner.parameters["dense0.weight"]
     assert (weight - teacher["dense0.weight"]).abs().max() > 0.1
+
+
+def test_nothing_of_the_teachers_running_averages_is_left_to_the_student(monkeypatch):
+    learner: Any = trained(made(monkeypatch, "distillation"), 3)
+    averages = learner.learner.running
+    averages.values = tuple((mean + 1e6, variance) for mean, variance in averages.values)
+    learner.iterate(4)
+    for mean, _ in learner.learner.running.values:
+        assert mean.abs().max() < 100.0
+
+
+def test_the_encoder_climbs_what_the_classifier_of_groups_descends(monkeypatch):
+    learner: Any = made(monkeypatch, "domain_adaptation adversarial", alignment_weight=2.0).learner
+    normal = stream(0, "features").normal(size=(6, 16))
+    features = torch.from_numpy(normal).float().requires_grad_()
+    classes = torch.tensor([0, 1, 2, 3, 4, 5])  # of groups 0 1 2 0 1 2
+    weight = learner.parameters["groups.weight"]
+    assert weight.shape == (16, 3)
+    loss = learner.penalty(features, classes, None)
+    plain = torch.nn.functional.cross_entropy(features @ weight, classes % 3)
+    assert loss.item() == pytest.approx(plain.item())
+    found = torch.autograd.grad(loss, [features, weight])
+    expected = torch.autograd.grad(plain, [features, weight])
+    assert torch.allclose(found[0], -2.0 * expected[0])
+    assert torch.allclose(found[1], expected[1])
 
 
 def test_meta_training_starts_from_the_pretrained_encoder(monkeypatch):
@@ -255,13 +283,41 @@ def test_fine_tuning_knows_nothing_at_first(monkeypatch):
     assert torch.allclose(first.exp(), torch.tensor(0.2))
 
 
-def test_fine_tuning_of_the_head_leaves_the_encoder(monkeypatch):
-    run = trained(made(monkeypatch, "fine_tuning", layers="head"))
-    head, whole = (
-        last(trained(made(monkeypatch, "fine_tuning", layers=layers)), some_episodes(run))
-        for layers in ("head", "all")
-    )
-    assert not torch.allclose(head, whole, atol=1e-3)
+@pytest.mark.parametrize("normalization", ["running", "support", "transductive"])
+def test_fine_tuning_of_the_head_is_adam_on_frozen_features(monkeypatch, normalization):
+    settings = {"layers": "head", "adaptation_rate": 0.05}
+    run = trained(made(monkeypatch, "fine_tuning", normalization, **settings))
+    episodes, learner = some_episodes(run), run.learner
+    encoder, averages = run.problem.encoder, learner.running.values  # type: ignore[attr-defined]
+    given = averages if normalization == "running" else None
+    with torch.no_grad():
+        support, own = encoder(learner.parameters, episodes.support_inputs, given)
+        given = own if normalization == "support" else given
+        queries, _ = encoder(learner.parameters, episodes.query_inputs, given)
+    found = last(run, episodes)
+    for episode in range(3):
+        weight = torch.zeros(16, 5, requires_grad=True)
+        bias = torch.zeros(5, requires_grad=True)
+        optimizer = torch.optim.Adam([weight, bias], lr=0.05)
+        for _ in range(2):
+            logits = support[episode] @ weight + bias
+            loss = torch.nn.functional.cross_entropy(logits, episodes.support_targets[episode])
+            weight.grad, bias.grad = torch.autograd.grad(loss, [weight, bias])
+            optimizer.step()
+        expected = (queries[episode] @ weight + bias).log_softmax(dim=-1)
+        assert torch.allclose(found[episode], expected, atol=1e-4)
+
+
+def test_fine_tuning_has_a_rate_of_the_encoder(monkeypatch):
+    def predicted(**settings: Any) -> Tensor:
+        run = trained(made(monkeypatch, "fine_tuning", **settings))
+        *_, prediction = run.learner.predict(some_episodes(run), 5)
+        assert prediction.log_probs is not None
+        return prediction.log_probs
+
+    head = predicted(layers="head")
+    assert torch.allclose(predicted(encoder_rate=1e-9), head, atol=1e-5)
+    assert not torch.allclose(predicted(encoder_rate=0.1), head, atol=1e-2)
 
 
 def test_a_new_task_pays_for_its_distance_from_every_training_task(monkeypatch):
@@ -293,8 +349,11 @@ def test_groups_that_are_missing_are_asked_for(monkeypatch):
         experiment(monkeypatch, {"name": "domain_adaptation"}, data=data)
     with pytest.raises(UserError, match="give a number of tasks"):
         experiment(monkeypatch, {"name": "weighted_multi_task"}, data=data)
+    given = {"name": "weighted_multi_task", "weights": [1.0, 2.0]}
     with pytest.raises(UserError, match="2 weights for 3 tasks"):
-        experiment(monkeypatch, {"name": "weighted_multi_task", "weights": [1.0, 2.0]})
+        experiment(monkeypatch, {**given, "weighting": "given"})
+    with pytest.raises(UserError, match="weights are read only with weighting: given"):
+        experiment(monkeypatch, given)
 
 
 def test_texts_and_images_that_do_not_fit_are_refused(monkeypatch):

@@ -97,6 +97,14 @@ def test_prototypical_with_cosine_by_hand():
     assert log_probs(learner, found) == pytest.approx(softmax(4.0, 0.0), abs=1e-6)
 
 
+def test_prototypes_of_features_of_length_1_by_hand():
+    # Class 0 points to (1, 0) and (0, 1), mean (1/2, 1/2); class 1 to (-1, 0); a query to (1, 0):
+    # squared distances 1/2 and 4.
+    found = one_query([[9.0, 0.0], [0.0, 2.0], [-3.0, 0.0]], [0, 0, 1], [7.0, 0.0])
+    learner = of(Prototypical, PrototypicalConfig(normalize=True), features=2)
+    assert log_probs(learner, found) == pytest.approx(softmax(-0.5, -4.0))
+
+
 def test_the_learning_rate_is_halved_by_updates():
     learner = of(Prototypical, PrototypicalConfig(learning_rate=0.5, halve_every=2))
     rates = []

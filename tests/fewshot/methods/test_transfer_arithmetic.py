@@ -8,13 +8,14 @@ import scipy.optimize
 import torch
 
 from metarl.errors import UserError
+from metarl.fewshot.data.frequencies import inverse_document_frequencies
 from metarl.fewshot.learner import Problem
 from metarl.fewshot.methods.classifiers import logistic_regression, nearest_centroid
 from metarl.fewshot.methods.distillation import decay, distillation_loss
-from metarl.fewshot.methods.domain_adaptation import BANDWIDTHS, coral, mmd
+from metarl.fewshot.methods.domain_adaptation import BANDWIDTHS, coral, mmd, reversed_gradient
 from metarl.fewshot.methods.mutual_distance import mutual_distance, rows_of_parts
 from metarl.fewshot.methods.parts import part_of_class
-from metarl.fewshot.methods.tfidf import inverse_document_frequencies, tfidf
+from metarl.fewshot.methods.tfidf import tfidf
 from metarl.fewshot.methods.weighted_multi_task import task_losses, uncertainty_weighted
 from metarl.fewshot.models.perceptron import Perceptron
 from metarl.tasks import stream
@@ -91,6 +92,14 @@ def test_mmd_by_hand():
     assert mmd(one, one).item() == pytest.approx(0.0)
 
 
+def test_a_reversed_gradient_by_hand():
+    values = torch.tensor([2.0, 5.0], requires_grad=True)
+    found = reversed_gradient(values, 0.5)
+    assert found.tolist() == [2.0, 5.0]
+    (gradient,) = torch.autograd.grad((3.0 * found).sum(), values)
+    assert gradient.tolist() == [-1.5, -1.5]
+
+
 def test_losses_of_tasks_and_their_learned_weights_by_hand():
     each, parts = torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 2])
     losses, counts = task_losses(each, parts, 3)
@@ -133,6 +142,8 @@ def test_inverse_document_frequencies_by_hand():
     tokens = torch.tensor([[2, 3, 2, 0], [3, 0, 0, 0], [3, 5, 1, 0]])
     expected = [math.log(4 / (1 + df)) + 1 for df in (3, 1, 1, 3, 0, 1)]
     assert inverse_document_frequencies(tokens).tolist() == pytest.approx(expected)
+    more = inverse_document_frequencies(tokens, 8).tolist()
+    assert more == pytest.approx([*expected, math.log(4) + 1, math.log(4) + 1])
 
 
 def test_tfidf_by_hand():

@@ -1,5 +1,7 @@
 """Which network reads which examples."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from metarl.fewshot.data.sinusoids import Sinusoids
 from metarl.fewshot.models import make_encoder
 from metarl.fewshot.models.conv4 import Conv4
 from metarl.fewshot.models.perceptron import Perceptron
-from metarl.fewshot.models.text import BagOfNgrams
+from metarl.fewshot.models.text import BagOfNgrams, TextCNN, TextGRU
 
 
 def images(size: int = 28) -> DataSet:
@@ -40,6 +42,23 @@ def test_images_curves_and_texts_are_read() -> None:
     assert isinstance(words, BagOfNgrams)
     parameters = words.initial_parameters(np.random.default_rng(0))
     assert parameters["words.weight"].shape == (3 + words.rows, 6)
+    assert words.parts is None
+    words = make_encoder(ModelConfig("ngrams", subwords=True), texts())
+    assert isinstance(words, BagOfNgrams)
+    assert words.parts is not None
+    assert words.parts.shape == (3, 9)  # of <word>: 4 of three letters, 3 of four, 2 of five
+    for name, kind in (("text_cnn", TextCNN), ("text_gru", TextGRU)):
+        assert type(make_encoder(ModelConfig(name), texts())) is kind
+
+
+def test_rare_words_start_longest() -> None:
+    config = ModelConfig("ngrams", embedding=4000, hidden_sizes=(), word_lengths="idf")
+    words = make_encoder(config, texts())
+    assert words.features == 4000
+    found = words.initial_parameters(np.random.default_rng(0))["words.weight"][:3].norm(dim=1)
+    # Of two texts one has padding, one the unknown word, both the word 2: ln(3 / (1 + df)) + 1.
+    weights = [math.log(3 / 2) + 1, math.log(3 / 2) + 1, 1.0]
+    assert found.tolist() == pytest.approx([each / weights[0] for each in weights], rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +69,7 @@ def test_images_curves_and_texts_are_read() -> None:
         (ModelConfig("conv4"), Sinusoids(), "does not read curves; for sinusoids take mlp"),
         (ModelConfig("conv4"), images(8), "8 x 8 cannot be pooled 4 times; take stride, or images"),
         (ModelConfig("mlp", hidden_sizes=()), images(), "mlp needs at least one layer"),
+        (ModelConfig("text_gru", hidden_sizes=()), texts(), "text_gru needs at least one layer"),
         (ModelConfig("transformer"), texts(), "model.pretrained: name a model"),
     ],
 )

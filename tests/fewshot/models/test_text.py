@@ -1,16 +1,20 @@
 """Encoders of texts."""
 
+from zlib import crc32
+
 import numpy as np
 import pytest
 import torch
 
 from metarl.fewshot.models.text import (
     BUCKETS,
+    PAIR_LENGTH,
     WORDS,
     BagOfNgrams,
     TextCNN,
     TextEncoder,
     TextGRU,
+    parts_of_words,
 )
 from metarl.policies import stack
 
@@ -77,6 +81,53 @@ def test_a_bag_is_the_mean_of_words_and_pairs() -> None:
     features, _ = encoder(parameters, TOKENS)
     torch.testing.assert_close(features[0, 1], (table[2] + table[1] + table[pair]) / 3)
     torch.testing.assert_close(features[1, 0], torch.zeros(5))  # no words
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_words_start_as_long_as_they_are_told(kind: type[TextEncoder]) -> None:
+    lengths = torch.tensor([0.5, 0.0, 1.0, 2.0])
+    table = parameters_of(kind(4, 2000, (3,), lengths))[WORDS]
+    assert table[:4].norm(dim=1).tolist() == pytest.approx(lengths.tolist(), rel=0.1)
+    assert table[4:].norm(dim=1).tolist() == [PAIR_LENGTH] * (len(table) - 4)
+
+
+def test_a_bag_of_words_as_long_as_their_weights_compares_as_weighted_counts_do() -> None:
+    weights = torch.tensor([1.0, 1.0, 0.5, 2.0, 1.0])
+    encoder = BagOfNgrams(5, 4000, (), weights)
+    texts = torch.tensor([[[2, 3, 3], [3, 4, 0], [2, 4, 4]]])
+    (features,), _ = encoder(parameters_of(encoder), texts)
+    counts = torch.tensor([[0.0, 0.0, 1.0, 2.0, 0.0], [0, 0, 0, 1, 1], [0, 0, 1, 0, 2]]) * weights
+    normalize = torch.nn.functional.normalize
+    found, wanted = normalize(features, dim=-1), normalize(counts, dim=-1)
+    torch.testing.assert_close(found @ found.T, wanted @ wanted.T, atol=0.1, rtol=0.0)
+
+
+def test_parts_of_a_word() -> None:
+    parts = parts_of_words(("<padding>", "<unknown>", "cards", "card", "a"))
+    assert parts.shape == (5, 12)  # of <cards>: 5 of three letters, 4 of four, 3 of five
+    assert (parts[:2] == -1).all()
+    cards, card = (set(row[row >= 0].tolist()) for row in parts[2:4])
+    shared = {
+        crc32(each) % BUCKETS for each in (b"<ca", b"car", b"ard", b"<car", b"card", b"<card")
+    }
+    assert cards & card == shared
+    assert parts[4, :2].tolist() == [crc32(b"<a>") % BUCKETS, -1]
+
+
+def test_a_word_is_its_embedding_and_those_of_its_parts() -> None:
+    parts = torch.tensor([[-1, -1], [-1, -1], [4, 7], [7, -1]])
+    encoder = BagOfNgrams(4, 5, (), parts=parts)
+    parameters = parameters_of(encoder)
+    table = parameters[WORDS]
+    tokens = torch.tensor([[[2, 3, 2], [3, 0, 0]]])
+    features, _ = encoder(parameters, tokens)
+    torch.testing.assert_close(features[0, 1], table[3] + table[4 + 7])
+    first = table[2] + (table[4 + 4] + table[4 + 7]) / 2**0.5
+    rows = [4 + (a * 1_000_003 + b) % BUCKETS for a, b in ((2, 3), (3, 2))]
+    total = 2 * first + table[3] + table[4 + 7] + table[rows].sum(dim=0)
+    torch.testing.assert_close(features[0, 0], total / 5)
+    stacked, _ = encoder(stack(parameters, 2), tokens.expand(2, -1, -1))
+    torch.testing.assert_close(stacked[1], features[0])
 
 
 def test_a_filter_reads_words_side_by_side() -> None:
