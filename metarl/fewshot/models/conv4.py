@@ -73,6 +73,10 @@ class Conv4(Encoder):
     ) -> tuple[Tensor, Statistics]:
         """Features `[B, n, F]` of images `[B, n, C, H, W]`."""
         hidden = inputs.permute(0, 1, 3, 4, 2)
+        if inputs.shape[2] == 1:
+            # The same numbers with other strides, by which torch knows that channels come last;
+            # else it puts them first, and every feature map of this block is copied twice.
+            hidden = inputs.reshape(hidden.shape)
         used: list[tuple[Tensor, Tensor]] = []
         for block in range(BLOCKS):
             name = f"conv{block}"

@@ -144,3 +144,24 @@ def test_batch_norm_has_first_and_second_derivatives(shape: tuple[int, ...]) -> 
     assert torch.autograd.gradgradcheck(function, arguments)
     # The statistics alone, as where queries are normalised with those of the support set.
     assert torch.autograd.gradgradcheck(lambda *a: function(*a)[1:], arguments)
+
+
+def test_one_episode_by_torchs_operator_is_normalised_as_among_others() -> None:
+    """Values and, in the two ways there are, derivatives."""
+    values = torch.randn(2, 7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    scale, shift = torch.tensor([[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]], dtype=torch.float64)
+
+    def derivatives(some: torch.Tensor, create_graph: bool) -> list[torch.Tensor]:
+        given = [each.clone().requires_grad_() for each in (some, scale, shift)]
+        parameters = {"a.scale": given[1], "a.shift": given[2]}
+        normalized, statistics = normalize(parameters, "a", given[0])
+        loss = (normalized**3).sum()
+        found = torch.autograd.grad(loss, given, create_graph=create_graph)
+        return [normalized, *statistics, *(each.detach() for each in found)]
+
+    both = derivatives(values, create_graph=False)
+    for create_graph in (False, True):
+        alone = [derivatives(values[[index]], create_graph) for index in range(2)]
+        for wanted, first, second in zip(both, *alone, strict=True):
+            found = torch.cat([first, second]) if wanted.dim() > 1 else first + second
+            torch.testing.assert_close(found, wanted)
