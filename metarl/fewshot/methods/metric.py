@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, ClassVar
 
 import numpy as np
@@ -111,7 +112,7 @@ class MetricLearner(FewShotLearner):
         parts = self.workers.map(differentiate, self._chunks(episodes))
         gradients, found, statistics = zip(*parts, strict=True)
         self._set_rate()
-        self.step([torch.stack(each).sum(dim=0) for each in zip(*gradients, strict=True)])
+        self.step([reduce(torch.add, each) for each in zip(*gradients, strict=True)])
         self.updates += 1
         for name, running in self.running.items():
             running.observe(joined([each[name] for each in statistics]))

@@ -100,13 +100,14 @@ class Relation(MetricLearner):
 
     def step(self, gradients: Sequence[Tensor]) -> None:
         """Encoder and relation module have a gradient norm of their own."""
-        names = list(self.parameters)
+        clipped = list(gradients)
         for of_module in (False, True):
-            some = [g for n, g in zip(names, gradients, strict=True) if _in_module(n) == of_module]
-            norm = torch.stack([each.norm() for each in some]).norm()
-            for each in some:
-                each.mul_((self.config.max_gradient_norm / (norm + 1e-6)).clamp(max=1.0))
-        super().step(gradients)
+            own = [i for i, name in enumerate(self.parameters) if _in_module(name) == of_module]
+            norm = torch.stack([gradients[i].norm() for i in own]).norm()
+            factor = (self.config.max_gradient_norm / (norm + 1e-6)).clamp(max=1.0)
+            for i in own:
+                clipped[i] = gradients[i] * factor
+        super().step(clipped)
 
 
 def relation_loss(scores: Tensor, targets: Tensor) -> Tensor:

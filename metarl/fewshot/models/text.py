@@ -134,26 +134,38 @@ class BagOfNgrams(TextEncoder):
         table = parameters[WORDS]
         first, second = tokens[..., :-1], tokens[..., 1:]
         pairs = self.vocabulary + (first * 1_000_003 + second) % self.rows
+        embedded = self._grams(table, torch.cat([tokens, pairs], dim=-1))
         there = torch.cat([tokens > 0, second > 0], dim=-1)
-        embedded = torch.cat([self._words(table, tokens), lookup(table, pairs)], dim=2)
         mask = there.unsqueeze(-1).to(embedded.dtype)
         return (embedded * mask).sum(dim=2) / mask.sum(dim=2).clamp(min=1)
 
-    def _words(self, table: Tensor, tokens: Tensor) -> Tensor:
-        """`[B, n, L, E]` of a table `[V, E]`, or of each episode's `[B, V, E]`."""
+    def _grams(self, table: Tensor, grams: Tensor) -> Tensor:
+        """`[B, n, G, E]` of a table `[V, E]`, or of each episode's `[B, V, E]`."""
         if self.parts is None:
-            return lookup(table, tokens)
+            return lookup(table, grams)
         if table.dim() == 3:
-            pieces = zip(table, tokens.unsqueeze(1), strict=True)
-            return torch.cat([self._words(own, some) for own, some in pieces])
-        # Words come up many times in a batch, but have their parts looked up once.
-        words, places = tokens.unique(return_inverse=True)
-        parts = self.parts.to(tokens.device)[words]
-        there = (parts >= 0).unsqueeze(-1).to(table.dtype)
-        sums = (lookup(table, self.vocabulary + parts.clamp(min=0)) * there).sum(dim=1)
+            pieces = zip(table, grams.unsqueeze(1), strict=True)
+            return torch.cat([self._grams(own, some) for own, some in pieces])
+        # Grams come up many times in a batch, but have their parts summed once; and all of them by
+        # one operator, whose gradient is as large as the table.
+        found, places = grams.unique(return_inverse=True)
+        words = found[found < self.vocabulary]
+        parts = self.parts.to(grams.device)[words]
+        there = torch.nn.functional.pad(parts >= 0, (1, 0), value=True)
+        rows = torch.cat([words.unsqueeze(1), self.vocabulary + parts], dim=1)
         # By the root of their number: parts that start alike make every word's sum as long.
-        whole = lookup(table, words) + sums / there.sum(dim=1).clamp(min=1).sqrt()
-        return lookup(whole, places)
+        weights = (there.sum(dim=1, keepdim=True) - 1).clamp(min=1).to(table.dtype).rsqrt()
+        weights = torch.cat([torch.ones_like(weights), weights.expand_as(parts)], dim=1)
+        pairs = found[len(words) :]  # `unique` sorts: words come first
+        sizes = torch.cat([there.sum(dim=1), torch.ones_like(pairs)])
+        sums = torch.nn.functional.embedding_bag(
+            torch.cat([rows[there], pairs]),
+            table,
+            sizes.cumsum(0) - sizes,
+            mode="sum",
+            per_sample_weights=torch.cat([weights[there], table.new_ones(len(pairs))]),
+        )
+        return lookup(sums, places)
 
 
 def parts_of_words(vocabulary: Sequence[str]) -> Tensor:
