@@ -346,8 +346,10 @@ def _evaluate(options: argparse.Namespace, dotted: list[str]) -> int:
     from metarl.fewshot.config import is_few_shot
 
     overrides = parse_overrides(dotted)
+    _refuse(overrides, _OF_EVALUATION + _OF_FEW_SHOT)
     few_shot = is_few_shot(options.folder)
-    _refuse(overrides, _OF_EVALUATION + (_OF_FEW_SHOT if few_shot else ()))
+    if not few_shot:
+        _refuse(overrides, _OF_EVALUATION)
     names = ("split", "steps", "tasks", "episodes", "seed")
     _add_shorthands(overrides, options, "evaluation", names)
     _add_shorthands(overrides, options, "data", ("root",), "data_")

@@ -1,4 +1,5 @@
-"""What `metarl list` shows: the known task families, algorithms and continual methods."""
+"""What `metarl list` shows: task families, algorithms, few-shot data and methods, continual
+methods."""
 
 import dataclasses
 import re
@@ -14,18 +15,22 @@ from gymnasium import Space, spaces
 from metarl.algorithms import algorithms
 from metarl.continual.methods.registry import methods, summary_of
 from metarl.errors import UserError
+from metarl.fewshot import methods as few_shot
+from metarl.fewshot.data import DATA_SETS
 from metarl.gymnasium_ids import gymnasium_id
 from metarl.tasks import Parameter, TaskDistribution, make, names
 from metarl.tasks.distribution import SPLIT_SIZES
 from metarl.tasks.registry import family_class
 
 NAME_WIDTH = 28
+_INDENTED: Any = {"initial_indent": "  ", "subsequent_indent": "  "}
 _JOINED = "\0"
 """A space where no line is broken: a parameter is not spread over two lines."""
 
 
 def as_json() -> dict[str, Any]:
-    """Everything about families, with their default options; algorithms; continual methods.
+    """Everything about families, with their default options; algorithms; few-shot data sets and
+    methods; continual methods.
 
     Bounds that are not finite are null, and so are spaces that need a package that is not
     installed, and a split that a family lacks. A family that cannot be made with its default
@@ -34,13 +39,15 @@ def as_json() -> dict[str, Any]:
     return {
         "families": [_everything(name) for name in names()],
         "algorithms": _algorithms(),
+        "few_shot_data": sorted(DATA_SETS),
+        "few_shot_methods": _few_shot_methods(),
         "continual_methods": _methods(),
     }
 
 
 def as_text(width: int | None = None) -> str:
     """Families by robot: name, horizon, first sentence of the contract, parameters; algorithms;
-    continual methods.
+    few-shot data sets and methods; continual methods.
 
     `width` in columns; None: the terminal's, or 100 where there is none.
     """
@@ -54,6 +61,12 @@ def as_text(width: int | None = None) -> str:
     lines += ["", "algorithms"]
     for algorithm in _algorithms():
         lines += _entry(algorithm["name"], "", [algorithm["summary"]], width)
+    lines += ["", "few-shot data"]
+    lines += textwrap.wrap(", ".join(sorted(DATA_SETS)), width - 4, **_INDENTED)
+    lines += ["", "few-shot methods: C for classes, R for regression of curves"]
+    for method in _few_shot_methods():
+        kinds = "".join(kind[0].upper() for kind in method["kinds"])
+        lines += _entry(method["name"], kinds, [method["summary"]], width)
     lines += ["", "continual methods: λ where there is a strength"]
     for method in _methods():
         strength = "λ" if method["has_strength"] else ""
@@ -85,6 +98,13 @@ def _texts(family: Mapping[str, Any]) -> list[str]:
 
 def _algorithms() -> list[dict[str, str]]:
     return [{"name": name, "summary": a.summary} for name, a in sorted(algorithms().items())]
+
+
+def _few_shot_methods() -> list[dict[str, Any]]:
+    return [
+        {"name": name, "summary": each.summary, "kinds": list(each.learner.kinds)}
+        for name, each in sorted(few_shot.methods().items())
+    ]
 
 
 def _methods() -> list[dict[str, Any]]:

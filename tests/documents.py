@@ -24,6 +24,14 @@ TINY_CONTINUAL = {
     "--evaluation.adaptation_steps": "1",
     "--run.threads": "1",
 }
+TINY_FEW_SHOT = {
+    "--episodes.per_batch": "2",
+    "--model.channels": "4",
+    "--evaluation.episodes": "6",
+    "--run.iterations": "2",
+    "--run.evaluate_every": "0",
+    "--run.threads": "1",
+}
 TINY = {
     "--tasks.tasks_per_iteration": "3",
     "--tasks.episodes_per_task": "2",
@@ -81,8 +89,11 @@ def shortened(words: list[str], tiny: Mapping[str, str]) -> list[str]:
 
 def tiny_for(preset: Path) -> Mapping[str, str]:
     """The tiny budget of a preset's kind of experiment."""
-    continual = re.search(r"^sequence:", preset.read_text(encoding="utf-8"), re.MULTILINE)
-    return TINY_CONTINUAL if continual else TINY
+    text = preset.read_text(encoding="utf-8")
+    for section, tiny in (("sequence", TINY_CONTINUAL), ("data", TINY_FEW_SHOT)):
+        if re.search(rf"^{section}:", text, re.MULTILINE):
+            return tiny
+    return TINY
 
 
 def runnable(words: list[str], folder: Path) -> list[str] | None:

@@ -11,13 +11,17 @@ from metarl.fewshot.models.encoder import Encoder, Statistics
 from metarl.fewshot.models.perceptron import Perceptron
 from metarl.fewshot.models.text import BagOfNgrams, TextCNN, TextGRU, parts_of_words
 from metarl.fewshot.models.transformer import Transformer
+from metarl.plugins import object_named
 
 
 def make_encoder(config: ModelConfig, data: DataSet | Curves) -> Encoder:
     """The configured network for these examples; UserError where they do not fit.
 
-    Only images pass through BatchNorm: curves and texts are read without it.
+    Only images pass through BatchNorm: curves and texts are read without it. `module:Class` is
+    called with the data and `model.options`.
     """
+    if ":" in config.name:
+        return _own(config, data)
     kind = "curves" if isinstance(data, Curves) else data.kind
     reads = {"conv4": ("images",), "mlp": ("images", "curves")}.get(config.name, ("texts",))
     if kind not in reads:
@@ -48,6 +52,16 @@ def _idf_lengths(data: DataSet) -> Tensor:
     """Lengths of embeddings `[V]`, by the training texts: 1 for words that none of them has."""
     idf = inverse_document_frequencies(data.splits["train"].inputs, len(data.vocabulary))
     return idf / idf.max()
+
+
+def _own(config: ModelConfig, data: DataSet | Curves) -> Encoder:
+    try:
+        encoder = object_named(config.name, "model.name")(data, **config.options)
+    except TypeError as error:
+        raise UserError(f"model.options of {config.name}: {error}") from error
+    if not isinstance(encoder, Encoder):
+        raise UserError(f"model.name: {config.name} must be an Encoder of metarl.fewshot.models")
+    return encoder
 
 
 def _image_encoder(config: ModelConfig, data: DataSet) -> Encoder:
