@@ -93,11 +93,6 @@ class ModelConfig:
     the training texts, so that ngrams start out comparing texts as TF-IDF does."""
     subwords: bool = False
     """ngrams: a word is also the sum of its parts of 3 to 5 letters, which new words share."""
-    word_lengths: Literal["equal", "idf"] = "equal"
-    """text models: how long words' embeddings start: all alike, or by inverse document frequency in
-    the training texts, so that ngrams start out comparing texts as TF-IDF does."""
-    subwords: bool = False
-    """ngrams: a word is also the sum of its parts of 3 to 5 letters, which new words share."""
     pretrained: str | None = None
     """transformer: name or folder of a model of the transformers library."""
     fine_tune: bool = False
