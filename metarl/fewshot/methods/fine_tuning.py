@@ -23,8 +23,8 @@ class FineTuningSettings(PretrainingConfig):
     """How a new task trains the pre-trained network further."""
 
     adaptation_rate: float = 1e-2
-    """Step size of the new task's Adam for its new last layer; one step is one pass over the support
-    set."""
+    """Step size of the new task's Adam for its new last layer; one step is one pass over the
+    support set."""
     encoder_rate: float = 1e-3
     """Step size for the other layers: Adam moves every weight by about as much in each step, and
     what pre-training found is gone after ten steps of the size that a new layer needs."""
