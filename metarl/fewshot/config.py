@@ -96,7 +96,8 @@ class ModelConfig:
     pretrained: str | None = None
     """transformer: name or folder of a model of the transformers library."""
     fine_tune: bool = False
-    """transformer: learn its own weights too, not only those of the layers above it."""
+    """transformer: learn its own weights too, not only those of the layers above it; takes a
+    learning rate of about 2e-5 (Devlin et al. 2019, appendix A.3), lower than methods' defaults."""
     options: dict[str, Any] = field(default_factory=dict)
     """What an encoder of your own takes beside the data."""
 

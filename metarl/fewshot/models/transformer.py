@@ -124,6 +124,6 @@ class Transformer(Encoder):
 def _load(kind: Any, pretrained: str) -> Any:
     try:
         return kind.from_pretrained(pretrained)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:  # tokenisers may need more
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"model.pretrained: cannot load {pretrained!r}: {reason}") from error

@@ -40,6 +40,8 @@ class StandIn:
         self.made = made
 
     def from_pretrained(self, name: str):
+        if name == "pieces":
+            raise ImportError("\nthis tokenizer requires the SentencePiece library\n")
         if name != "letters":
             raise OSError(f"{name} is not a local folder\nand more lines")
         return self.made()
@@ -154,6 +156,12 @@ def test_a_model_that_is_not_there_is_one_line() -> None:
         Transformer("nobody/nothing", (2,), fine_tune=False)
     message = "model.pretrained: cannot load 'nobody/nothing': nobody/nothing is not a local folder"
     assert str(caught.value) == message
+
+
+@pytest.mark.usefixtures("library")
+def test_a_package_that_a_model_needs_is_named() -> None:
+    with pytest.raises(UserError, match="cannot load 'pieces': this tokenizer requires the Sent"):
+        Transformer("pieces", (2,), fine_tune=False)
 
 
 def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
