@@ -110,7 +110,9 @@ def evaluate_few_shot(
     tell("drawing")
     picture = save_pictures(result, shown_curves(experiment), run.evaluation, name)
     measure = result.score_name.replace(" ", "_")
-    log_evaluation(run.path, result.mean, split, picture, iteration, measure)
+    # Other sizes have tags of their own.
+    tag = name.removeprefix("fewshot-")
+    log_evaluation(run.path, result.mean, tag, picture, iteration, measure)
     return result, picture
 
 

@@ -166,6 +166,8 @@ def test_episodes_of_another_size_have_files_of_their_own_and_a_section(tmp_path
     assert "BatchNorm: transductive" in printed
     files = sorted(file.name for file in (path / "evaluation").glob("*.json"))
     assert files == ["fewshot-test-5way_3shot.json", "fewshot-test.json"]
+    logged = {each.name for each in (path / "tensorboard").glob("evaluation-*")}
+    assert logged == {"evaluation-test", "evaluation-test-5way_3shot"}
     larger = FewShotResult.load(path / "evaluation" / files[0])
     again = FewShotResult.load(path / "evaluation" / files[1])
     np.testing.assert_array_equal(again.scores, own.scores)
