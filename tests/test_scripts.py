@@ -86,6 +86,11 @@ def files(folder: Path) -> dict[Path, int]:
             ["bernoulli_bandit", "gaussian_bandit", "grid_world", "tabular_mdp"],
             "runs/discrete_worlds",
         ),
+        (
+            "train_few_shot.py",
+            ["banking77", "clinc150", "gaussian_process", "glyphs", "omniglot", "sinusoids"],
+            "runs/few_shot",
+        ),
     ],
 )
 def test_scripts_list_the_presets_of_their_families(

@@ -119,7 +119,13 @@ PUBLISHED: tuple[Published, ...] = (
     ),
     *_omniglot("reptile", (95.39, 98.90, 88.14, 96.65), REPTILE_PAPER, transductive=False),
     *_omniglot("reptile", (97.68, 99.48, 89.43, 97.12), REPTILE_PAPER, transductive=True),
-    *_omniglot("relation", (99.6, 99.8), RELATION_PAPER, half_widths=(0.2, 0.1)),
+    *_omniglot(
+        "relation",
+        (99.6, 99.8),
+        RELATION_PAPER,
+        half_widths=(0.2, 0.1),
+        note="its code normalises all queries together",
+    ),
     *_omniglot("relation", (98.02, 99.25), PADDLE, "rerun"),
     *_omniglot(
         "fine_tuning", (86.0, 97.6, 72.9, 92.3), MATCHING_PAPER, note="softmax baseline, fine-tuned"
