@@ -122,6 +122,9 @@ class FewShotEvaluationConfig:
     """Adaptation steps, for methods that have them."""
     seed: int = 0
     """Seed of the episodes."""
+    checkpoint: Literal["last", "best"] = "last"
+    """Which parameters: those of the last checkpoint, or those that had the best validation score
+    after the last adaptation step, see run.evaluate_every."""
 
     def __post_init__(self) -> None:
         require_at_least(0, self, "steps", "seed")

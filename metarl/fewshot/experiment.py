@@ -1,5 +1,6 @@
 """`FewShotExperiment`: data, episodes, a model and a method that fit each other."""
 
+import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,9 @@ class FewShotExperiment(Trainable):
             self.problem, config.algorithm, generator, self.device, workers
         )
         self._training = self.drawer("train", *self._training_size)
+        self.best: dict[str, Any] | None = None
+        """Where `evaluation.checkpoint` asks for it: `iteration`, validation `score` and `learner`,
+        its state, of the best validation so far."""
 
     @classmethod
     def from_config(cls, config: FewShotConfig) -> "FewShotExperiment":
@@ -133,15 +137,40 @@ class FewShotExperiment(Trainable):
             return dict.fromkeys(names, float("nan"))
         result = evaluate(self, "validation", min(self.config.evaluation.episodes, 200))
         score = result.scores.mean(axis=0)
+        self._remember_best(iteration, float(score[-1]))
         return dict(zip(names, (float(score[0]), float(score[-1])), strict=True))
 
+    def _remember_best(self, iteration: int, score: float) -> None:
+        if self.config.evaluation.checkpoint != "best" or not math.isfinite(score):
+            return
+        sign = 1.0 if self.problem.kind == "classification" else -1.0
+        if self.best is None or sign * score > sign * self.best["score"]:
+            learner = copy.deepcopy(self.learner.state_dict())
+            self.best = {"iteration": iteration, "score": score, "learner": learner}
+
+    def use_best(self) -> int:
+        """Take the parameters that validated best; their iteration.
+
+        Raises UserError where none were remembered.
+        """
+        if self.best is None:
+            raise UserError(
+                "no validation score was remembered in this run; train with evaluation.checkpoint "
+                "best and a run.evaluate_every above 0, or evaluate with --evaluation.checkpoint "
+                "last"
+            )
+        self.learner.load_state_dict(self.best["learner"])
+        return self.best["iteration"]
+
     def state_dict(self) -> dict[str, Any]:
-        """What training changes."""
-        return {"learner": self.learner.state_dict()}
+        """What training changes, and the best of it."""
+        state: dict[str, Any] = {"learner": self.learner.state_dict()}
+        return state if self.best is None else state | {"best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         self.learner.load_state_dict(state["learner"])
+        self.best = state.get("best")
 
     def describe(self) -> dict[str, Any]:
         """What pins the exact data."""

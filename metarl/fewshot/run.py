@@ -61,7 +61,7 @@ def evaluate_few_shot(
     overrides: Mapping[str, object] | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> tuple[FewShotResult, Path]:
-    """Evaluate the last checkpoint of a run; writes `RUN/evaluation/fewshot-<split>.*`.
+    """Evaluate a run as far as it was trained; writes `RUN/evaluation/fewshot-<split>.*`.
 
     Args:
         path: the run folder; a training may be going on in it.
@@ -95,6 +95,7 @@ def evaluate_few_shot(
         raise UserError("episodes.ways: curves have no classes; leave it out")
     _refuse_other_data(experiment, run)
     iteration = _restore(experiment, run, trained.episodes.ways)
+    best = {"best_iteration": experiment.use_best()} if settings.checkpoint == "best" else {}
     scores = evaluate(
         experiment,
         split,
@@ -102,7 +103,8 @@ def evaluate_few_shot(
         lambda done: tell(f"{done} of {settings.episodes} {split} episodes"),
     )
     refuse_not_finite(scores)
-    details = {**describe(experiment), "iteration": iteration, "versions": collect_versions()}
+    details = {**describe(experiment), "iteration": iteration, **best}
+    details["versions"] = collect_versions()
     result = FewShotResult.of(scores, details)
     run.evaluation.mkdir(exist_ok=True)
     name = result_name(split, trained.episodes, config.episodes, curves)

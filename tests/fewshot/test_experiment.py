@@ -4,8 +4,10 @@ import csv
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -129,3 +131,46 @@ def test_own_texts_by_one_line_and_where_they_are_on_this_machine(
     code, error = run(capsys, *resume, *there, "--data.root", tmp_path)
     assert code == 2
     assert "--data-root and --data.root are one; keep one" in error
+
+
+@pytest.mark.parametrize(
+    ("data", "scores", "best"),
+    [
+        ("glyphs", [0.5, 0.7, 0.7, 0.6], 2),
+        ("glyphs", [math.nan, 0.2, 0.3, 0.1], 3),
+        ("sinusoids", [3.0, math.inf, 1.0, 2.0], 3),
+    ],
+)
+def test_the_parameters_that_validated_best_are_kept(
+    data: str, scores: list[float], best: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"run__evaluate_every": 1, "evaluation__checkpoint": "best"}
+    if data == "sinusoids":
+        curves = {"data__name": data, "data__options": {}, "model__name": "mlp"}
+        settings |= {**curves, "algorithm": {"name": "maml", "inner_learning_rate": 0.01}}
+    trained = experiment(**settings)
+    with pytest.raises(UserError, match="no validation score was remembered"):
+        trained.use_best()
+    seen = []
+    for iteration, score in enumerate(scores, start=1):
+
+        def scripted(*_: Any, score: float = score) -> Any:
+            return SimpleNamespace(scores=np.array([[0.0, score]]))
+
+        monkeypatch.setattr("metarl.fewshot.experiment.evaluate", scripted)
+        trained.iterate(iteration)
+        seen.append({name: value.clone() for name, value in trained.learner.parameters.items()})
+
+    resumed = experiment(**settings)
+    resumed.load_state_dict(trained.state_dict())
+    assert resumed.use_best() == best
+    torch.testing.assert_close(resumed.learner.parameters, seen[best - 1], rtol=0, atol=0)
+    assert not torch.equal(next(iter(seen[best - 1].values())), next(iter(seen[-1].values()))), (
+        "training went on"
+    )
+
+
+def test_without_being_asked_nothing_is_kept() -> None:
+    trained = experiment(run__evaluate_every=1)
+    trained.iterate(1)
+    assert set(trained.state_dict()) == {"learner"}
