@@ -26,7 +26,10 @@ Ctrl-C finishes the iteration, writes a checkpoint and leaves a run that --resum
 The last line printed is the run folder."""
 
 _OF_EVALUATION = ("evaluation.", "run.threads", "run.device")
-_OF_FEW_SHOT = ("episodes.ways", "episodes.shots", "episodes.queries", "data.root")
+_OF_FEW_SHOT = (
+    *("episodes.ways", "episodes.shots", "episodes.queries"),
+    *("model.normalization", "data.root"),
+)
 """Dotted keys that `metarl evaluate` takes, the second ones of few-shot runs alone."""
 
 EVALUATE_EPILOG = """\
@@ -39,7 +42,9 @@ takes no options here. The last line printed is the picture, or the file.
 Of a few-shot run RUN/evaluation/fewshot-SPLIT.json, .csv and .png, with predictions of curves;
 on episodes of another size, in files of their own that `metarl compare` takes too:
   metarl evaluate RUN --episodes 600 --steps 3
-  metarl evaluate RUN --episodes.ways 20 --episodes.shots 5"""
+  metarl evaluate RUN --episodes.ways 20 --episodes.shots 5
+With other statistics in BatchNorm (transductive, support or running), in files of their own too:
+  metarl evaluate RUN --model.normalization support"""
 
 RENDER_EPILOG = """\
 Shows random actions, or with --run what a trained policy does after adapting to the task.

@@ -61,6 +61,8 @@ class FewShotRun:
         """The settings that make a method, by dotted key."""
         flat = dict(_flatten("", dataclasses.asdict(self.config)))
         found = {key: value for key, value in flat.items() if key.startswith(_IDENTITY)}
+        # Evaluation may have taken another mode of BatchNorm than training.
+        found["model.normalization"] = self.result.details.get("normalization")
         # null is the size at test, and that is in no other key.
         for name in SIZES:
             if self.result.kind == "classification" or name != "ways":
@@ -317,6 +319,9 @@ def changed_settings(config: FewShotConfig, result: FewShotResult) -> dict[str, 
     for name in SIZES[1:] if result.kind == "regression" else SIZES:  # curves have no ways
         if details[name] != getattr(config.episodes, name):
             found[f"episodes.{name}"] = details[name]
+    mode = details.get("normalization")
+    if mode is not None and mode != config.model.normalization:
+        found["model.normalization"] = mode
     return found
 
 

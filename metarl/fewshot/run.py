@@ -10,7 +10,7 @@ import torch
 
 from metarl.config import load_config
 from metarl.errors import UserError
-from metarl.fewshot.config import SIZES, EpisodesConfig, FewShotConfig
+from metarl.fewshot.config import SIZES, EpisodesConfig, FewShotConfig, ModelConfig
 from metarl.fewshot.data import Curves
 from metarl.fewshot.evaluate import episodes_hash, evaluate, refuse_not_finite
 from metarl.fewshot.experiment import FewShotExperiment
@@ -41,19 +41,25 @@ class ShownCurves:
 
 
 def result_name(
-    split: str, trained: EpisodesConfig, tested: EpisodesConfig, curves: bool = False
+    split: str,
+    trained: EpisodesConfig,
+    tested: EpisodesConfig,
+    curves: bool = False,
+    normalization: str | None = None,
 ) -> str:
     """Of the files in the folder `evaluation` of a run, without their endings.
 
     Episodes of another size than the run's own have files of their own, e.g.
-    `fewshot-test-20way_5shot`, or `fewshot-test-10points` of curves.
+    `fewshot-test-20way_5shot`, or `fewshot-test-10points` of curves; and so has a mode of BatchNorm
+    that is not the run's own, e.g. `fewshot-test-support`.
     """
     counted = SIZES[1:] if curves else SIZES
-    if all(getattr(trained, name) == getattr(tested, name) for name in counted):
-        return f"fewshot-{split}"
-    queries = "" if tested.queries == trained.queries else f"_{tested.queries}queries"
-    size = f"{tested.shots}points" if curves else f"{tested.ways}way_{tested.shots}shot"
-    return f"fewshot-{split}-{size}{queries}"
+    parts = [f"fewshot-{split}"]
+    if any(getattr(trained, name) != getattr(tested, name) for name in counted):
+        queries = "" if tested.queries == trained.queries else f"_{tested.queries}queries"
+        size = f"{tested.shots}points" if curves else f"{tested.ways}way_{tested.shots}shot"
+        parts.append(size + queries)
+    return "-".join(parts if normalization is None else [*parts, normalization])
 
 
 def evaluate_few_shot(
@@ -66,7 +72,8 @@ def evaluate_few_shot(
     Args:
         path: the run folder; a training may be going on in it.
         overrides: of the configuration's `evaluation`, `episodes` (ways, shots and queries of the
-            episodes to test on), `data.root`, `run.threads` and `run.device`, by dotted key.
+            episodes to test on), `model.normalization`, `data.root`, `run.threads` and
+            `run.device`, by dotted key.
         on_step: told in words what is going on.
 
     Returns the result and the path of its picture. Raises UserError for a folder that is no
@@ -81,6 +88,7 @@ def evaluate_few_shot(
     trained, config = load_config(run.config_file), load_config(run.config_file, overrides)
     if not isinstance(config, FewShotConfig):
         raise UserError(f"{path} is no few-shot run: {run.config_file} has no section `data`")
+    normalization = _other_normalization(trained.model, config.model)
     # No training: validation classes may be too few for these sizes.
     quiet = dataclasses.replace(config.run, evaluate_every=0)
     episodes = _tested(trained.episodes, config.episodes)
@@ -107,7 +115,7 @@ def evaluate_few_shot(
     details["versions"] = collect_versions()
     result = FewShotResult.of(scores, details)
     run.evaluation.mkdir(exist_ok=True)
-    name = result_name(split, trained.episodes, config.episodes, curves)
+    name = result_name(split, trained.episodes, config.episodes, curves, normalization)
     result.save(run.evaluation, name)
     tell("drawing")
     picture = save_pictures(result, shown_curves(experiment), run.evaluation, name)
@@ -195,6 +203,19 @@ def _tested(trained: EpisodesConfig, wanted: EpisodesConfig) -> EpisodesConfig:
         for name in SIZES
     }
     return dataclasses.replace(wanted, **training)
+
+
+def _other_normalization(trained: ModelConfig, wanted: ModelConfig) -> str | None:
+    """The mode that is wanted, where it is not the one of training."""
+    modes = trained.normalization, wanted.normalization
+    if len(set(modes)) == 1:
+        return None
+    if "none" in modes:
+        raise UserError(
+            f"model.normalization: this network was trained with {modes[0]} and cannot do "
+            f"{modes[1]}, which takes other parameters"
+        )
+    return modes[1]
 
 
 def _restore(experiment: FewShotExperiment, run: RunFolder, trained_ways: int) -> int:

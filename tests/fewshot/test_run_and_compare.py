@@ -191,6 +191,26 @@ def test_episodes_of_another_size_have_files_of_their_own_and_a_section(tmp_path
     assert "--split test --episodes.ways 5 --episodes.shots 3" in report
 
 
+def test_another_mode_of_batchnorm_has_files_and_a_row_of_its_own(tmp_path, capsys):
+    config = GLYPHS | {"algorithm": {"name": "prototypical"}}
+    path = tmp_path / "run"
+    run(capsys, "train", write_config(tmp_path / "p.yaml", config), "--output", path)
+    run(capsys, "evaluate", path)
+    printed = run(capsys, "evaluate", path, "--model.normalization", "support")
+    assert "BatchNorm: support" in printed
+    files = sorted(file.name for file in (path / "evaluation").glob("*.json"))
+    assert files == ["fewshot-test-support.json", "fewshot-test.json"]
+    own, other = (FewShotResult.load(path / "evaluation" / file) for file in reversed(files))
+    assert own.details["test_episodes"] == other.details["test_episodes"]
+    assert not np.array_equal(own.log_likelihood, other.log_likelihood)
+    (found,) = compared(path)
+    assert {method.normalization for method in found.methods} == {"transductive", "support"}
+    changes = {"evaluation.split": "test", "model.normalization": "support"}
+    assert changed_settings(found.runs[0].config, other) == changes
+    line = refused(capsys, "evaluate", path, "--model.normalization", "none")
+    assert "was trained with transductive and cannot do none" in line
+
+
 def test_what_has_learned_a_number_of_classes_is_not_evaluated_on_others(tmp_path, capsys):
     config = GLYPHS | {"algorithm": {"name": "maml"}}
     path = tmp_path / "run"

@@ -63,7 +63,7 @@ def read_csv(root: str | None, split: str, options: CsvOptions) -> DataSet:
 
 
 def _rows(path: Path, options: CsvOptions) -> list[Row]:
-    """The lines that have a text and a label; other empty columns are empty texts."""
+    """All lines, which have a text and a label; other empty columns are empty texts."""
     columns = [
         options.text_column,
         options.label_column,
@@ -79,15 +79,24 @@ def _rows(path: Path, options: CsvOptions) -> list[Row]:
                 if header and column not in header:
                     hint = nearest(column, header)
                     raise UserError(f"{path} has no column {column!r}; {hint}")
-            rows = [{column: row[column].strip() for column in wanted} for row in reader]
+            rows = [_row(path, reader.line_num, row, options, wanted) for row in reader]
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}; mend data.options.path") from error
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"cannot read {path}: {error}; it must be a CSV file in UTF-8") from error
-    rows = [row for row in rows if row[options.text_column] and row[options.label_column]]
     if not rows:
         raise UserError(f"{path} has no lines with a text and a label")
     return rows
+
+
+def _row(path: Path, line: int, row: Row, options: CsvOptions, wanted: list[str]) -> Row:
+    """What is wanted of a line, which must have a text and a label."""
+    for column in (options.text_column, options.label_column):
+        if not row[column].strip():
+            raise UserError(
+                f"{path}: line {line} has nothing in column {column!r}; mend or drop it"
+            )
+    return {column: row[column].strip() for column in wanted}
 
 
 def _told_splits(path: Path, rows: list[Row], options: CsvOptions) -> ClassSplit:

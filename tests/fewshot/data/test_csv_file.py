@@ -76,7 +76,8 @@ def test_path_below_the_root(tmp_path: Path) -> None:
     [
         (rows(), {"text_column": "texts"}, r"own\.csv has no column 'texts'; did you mean 'text'"),
         ([], {}, r"own\.csv has no lines with a text and a label"),
-        ([["", "label 1"], ["text", ""]], {}, r"own\.csv has no lines with a text and a label"),
+        ([["", "label 1"]], {}, r"own\.csv: line 2 has nothing in column 'text'; mend or drop it"),
+        ([*rows(8), ["text", " "]], {}, r"line 26 has nothing in column 'label'; mend or drop it"),
         (rows(8, 1), {}, "label 'label 0' has one text; every label takes 2 at least"),
         (rows(4), {}, "4 classes are too few to split"),
         (
