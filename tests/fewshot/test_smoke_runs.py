@@ -1,4 +1,4 @@
-"""Short trainings that must learn: on real data where METARL_DATA is set, else on generated data."""
+"""Short trainings that must learn: on real data where METARL_DATA is set, else on generated."""
 
 import os
 from pathlib import Path
