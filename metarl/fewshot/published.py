@@ -19,6 +19,7 @@ RELATION_PAPER = "Sung et al. 2018, table 1"
 PADDLE = "PaddleFSL"
 MAML_TF = "MAML-tf"
 PIXELS = {"distance": "cosine", "rule": "neighbor"}
+AS_MANY_QUERIES = "its test episodes have as many queries as shots"
 CONFIDENCE = {
     "primary": "read in the primary source, or in a reproduction that quotes it",
     "second hand": "read in copies of the paper's table",
@@ -99,6 +100,7 @@ PUBLISHED: tuple[Published, ...] = (
         (0.4, 0.1, 0.3, 0.2),
         transductive=True,
         settings={"first_order": False},
+        note=AS_MANY_QUERIES,
     ),
     *_omniglot(
         "maml",
@@ -108,6 +110,7 @@ PUBLISHED: tuple[Published, ...] = (
         model="mlp",
         transductive=True,
         settings={"first_order": False},
+        note=AS_MANY_QUERIES,
     ),
     *_omniglot(
         "maml",

@@ -320,7 +320,9 @@ def test_the_best_method_stands_first_beside_what_was_published(tmp_path):
     )
     assert [method.label for method in found.methods] == ["maml", "cnp"]
     best = dict(zip(headings(found), cells(found, found.methods[0]), strict=True))
-    assert best["published"] == "98.70 ± 0.40 % (transductive)"
+    assert best["published"] == (
+        "98.70 ± 0.40 % (transductive, its test episodes have as many queries as shots)"
+    )
     assert best["source"].startswith("Finn et al. 2017")
     assert best["accuracy [95 %]"].startswith("96.")
     other = dict(zip(headings(found), cells(found, found.methods[1]), strict=True))
