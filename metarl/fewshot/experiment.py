@@ -155,9 +155,9 @@ class FewShotExperiment(Trainable):
         """
         if self.best is None:
             raise UserError(
-                "no validation score was remembered in this run; train with evaluation.checkpoint "
-                "best and a run.evaluate_every above 0, or evaluate with --evaluation.checkpoint "
-                "last"
+                "no validation score was remembered in this run, or none was finite; train with "
+                "evaluation.checkpoint best, a run.evaluate_every above 0 and perhaps fewer "
+                "evaluation.steps, or evaluate with --evaluation.checkpoint last"
             )
         self.learner.load_state_dict(self.best["learner"])
         return self.best["iteration"]

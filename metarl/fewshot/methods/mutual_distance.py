@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metarl.algorithms.learner import Metrics
+from metarl.errors import UserError
 from metarl.fewshot.episodes import Episodes
 from metarl.fewshot.learner import TrainingSource
 from metarl.fewshot.methods import register_method
@@ -57,6 +58,11 @@ class MutualDistance(FineTuning):
         self.parts = part_of_class(self.problem, self.config.tasks).to(self.device)
         one = super().initial_parameters(generator)
         own = {n: v for n, v in one.items() if n not in self.problem.encoder.fixed}
+        if own.keys() <= {*HEAD}:
+            raise UserError(
+                "mutual_distance has no encoders to draw together: all of this one, the words, is "
+                "shared; give model.hidden_sizes a layer"
+            )
         copies = {name: value.clone() for name, value in stack(own, self.config.tasks).items()}
         return {**one, **copies}
 

@@ -7,8 +7,10 @@ import pytest
 import scipy.optimize
 import torch
 
+from metarl.config import from_mapping
 from metarl.errors import UserError
 from metarl.fewshot.data.frequencies import inverse_document_frequencies
+from metarl.fewshot.experiment import FewShotExperiment
 from metarl.fewshot.learner import Problem
 from metarl.fewshot.methods.classifiers import logistic_regression, nearest_centroid
 from metarl.fewshot.methods.distillation import decay, distillation_loss
@@ -162,3 +164,16 @@ def test_words_of_no_training_text_weigh_most():
     assert found.tolist() == pytest.approx([0, 0, math.sqrt(0.5), 0, math.sqrt(0.5)])
     nothing = tfidf(torch.tensor([[[1, 0]]]), torch.tensor([1.0, 1.0, 2.0]))
     assert nothing.sum() == 0
+
+
+def test_networks_that_share_everything_cannot_be_drawn_together(tmp_path) -> None:
+    lines = [f"word{label} word{text},label {label}" for label in range(12) for text in range(4)]
+    (tmp_path / "own.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    mapping = {
+        "data": {"name": "csv", "root": str(tmp_path), "options": {"path": "own.csv"}},
+        "episodes": {"ways": 2, "queries": 2},
+        "model": {"name": "ngrams", "embedding": 4, "hidden_sizes": []},
+        "algorithm": {"name": "mutual_distance", "tasks": 2},
+    }
+    with pytest.raises(UserError, match=r"give model\.hidden_sizes a layer"):
+        FewShotExperiment.from_config(from_mapping(mapping, "test"))
