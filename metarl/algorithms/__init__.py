@@ -22,13 +22,13 @@ from metarl.algorithms.random_policy import RandomActions, RandomConfig
 from metarl.algorithms.registry import (
     ALGORITHMS,
     Algorithm,
-    ConfigClasses,
     algorithms,
     find_learner,
     register_learner,
 )
 from metarl.algorithms.reptile_ppo import ReptilePPO, ReptilePPOConfig
 from metarl.algorithms.rl2_ppo import RL2PPO, RL2PPOConfig
+from metarl.plugins import ConfigClasses
 from metarl.policies import Policy
 from metarl.simulation.engine import SimulatedFamily
 from metarl.workers import Workers
@@ -88,7 +88,7 @@ ALGORITHMS |= {
 
 def config_classes() -> Mapping[str, type]:
     """The settings dataclass of each algorithm by its name, or by `module:name`."""
-    return ConfigClasses()
+    return ConfigClasses(algorithms, find_learner)
 
 
 def make_learner(

@@ -6,12 +6,11 @@ that module runs its `@register_learner` lines.
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
 
-from metarl.errors import UserError, nearest
-from metarl.plugins import import_named, load_plugins
+from metarl.plugins import docstring_summary, find_registered, load_plugins, require_free
 
 AnyLearner = TypeVar("AnyLearner", bound=type)
 
@@ -29,7 +28,6 @@ class Algorithm:
 
 ALGORITHMS: dict[str, Algorithm] = {}
 """What is registered so far; `algorithms` has all that is installed."""
-_discovered = False
 
 
 def register_learner(
@@ -53,11 +51,8 @@ def register_learner(
 
     def add(learner: AnyLearner) -> AnyLearner:
         known = ALGORITHMS.get(name)
-        # The same class again is a module that was imported anew.
-        if known is not None and _origin(known.learner) != _origin(learner):
-            raise ValueError(f"{name} is registered already, by {known.learner.__module__}")
-        first_line = (learner.__doc__ or "").strip().partition("\n")[0]
-        ALGORITHMS[name] = Algorithm(config, learner, summary or first_line.removesuffix("."))
+        require_free(name, known.learner if known else None, learner)
+        ALGORITHMS[name] = Algorithm(config, learner, summary or docstring_summary(learner))
         return learner
 
     return add
@@ -65,7 +60,7 @@ def register_learner(
 
 def algorithms() -> dict[str, Algorithm]:
     """All known learners by name, built-in and from plugins."""
-    _discover_plugins()
+    load_plugins(ENTRY_POINT_GROUP, "learners", stacklevel=2)
     return dict(ALGORITHMS)
 
 
@@ -74,36 +69,4 @@ def find_learner(name: str) -> Algorithm:
 
     `module:name` imports the module first, which may lie in the current folder.
     """
-    module, colon, name_there = name.rpartition(":")
-    if colon:
-        import_named(module)
-    known = algorithms()
-    if name_there not in known:
-        raise UserError(f"unknown algorithm {name_there!r}; {nearest(name_there, known)}")
-    return known[name_there]
-
-
-class ConfigClasses(Mapping[str, type]):
-    """The settings dataclass of each learner by its name, or by `module:name`."""
-
-    def __getitem__(self, name: str) -> type:
-        known = algorithms()
-        return find_learner(name).config if ":" in name else known[name].config
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(algorithms())
-
-    def __len__(self) -> int:
-        return len(algorithms())
-
-
-def _origin(learner: type) -> tuple[str, str]:
-    return learner.__module__, learner.__qualname__
-
-
-def _discover_plugins() -> None:
-    global _discovered
-    if _discovered:
-        return
-    _discovered = True
-    load_plugins(ENTRY_POINT_GROUP, "learners", stacklevel=3)
+    return find_registered(name, algorithms, "algorithm")

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from metarl.config import PlaceConfig, read_yaml
 from metarl.errors import nearest
+from metarl.plugins import ConfigClasses
 from metarl.validation import require, require_at_least
 
 
@@ -166,9 +167,9 @@ class FewShotConfig:
     def algorithms(cls) -> Mapping[str, type]:
         """The settings dataclass of each method, built-in and from plugins."""
         # Late: the methods stand above this module.
-        from metarl.fewshot.methods import ConfigClasses
+        from metarl.fewshot.methods import find_method, methods
 
-        return ConfigClasses()
+        return ConfigClasses(methods, find_method)
 
 
 def is_few_shot(folder: str | Path) -> bool:

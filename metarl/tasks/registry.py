@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from metarl import gymnasium_ids
-from metarl.errors import UserError, nearest
-from metarl.plugins import import_named, load_plugins
+from metarl.errors import UserError
+from metarl.plugins import find_registered, load_plugins, require_free
 from metarl.tasks.distribution import TaskDistribution
 
 Family = TypeVar("Family", bound=TaskDistribution)
@@ -19,7 +19,6 @@ Family = TypeVar("Family", bound=TaskDistribution)
 ENTRY_POINT_GROUP = "metarl.families"
 
 _families: dict[str, type[TaskDistribution]] = {}
-_discovered = False
 
 
 def register(name: str) -> Callable[[type[Family]], type[Family]]:
@@ -31,10 +30,7 @@ def register(name: str) -> Callable[[type[Family]], type[Family]]:
         raise ValueError(f"a family's name looks like 'HalfCheetahVel-v0', got {name!r}")
 
     def add(family: type[Family]) -> type[Family]:
-        known = _families.get(name)
-        # The same class again is a module that was imported anew.
-        if known is not None and _origin(known) != _origin(family):
-            raise ValueError(f"{name} is registered already, by {known.__module__}")
+        require_free(name, _families.get(name), family)
         family.name = name
         _families[name] = family
         gymnasium_ids.add(name)
@@ -45,8 +41,7 @@ def register(name: str) -> Callable[[type[Family]], type[Family]]:
 
 def names() -> list[str]:
     """All known families, built-in and from plugins, in alphabetical order."""
-    _discover_plugins()
-    return sorted(_families)
+    return sorted(_known())
 
 
 def family_class(name: str) -> type[TaskDistribution]:
@@ -54,14 +49,7 @@ def family_class(name: str) -> type[TaskDistribution]:
 
     `module:Name-v0` imports the module first, which may lie in the current folder.
     """
-    module, colon, name_there = name.rpartition(":")
-    if colon:
-        import_named(module)
-        name = name_there
-    _discover_plugins()
-    if name not in _families:
-        raise UserError(f"unknown task family {name!r}; {nearest(name, _families)}")
-    return _families[name]
+    return find_registered(name, _known, "task family")
 
 
 def make(name: str, **options: Any) -> TaskDistribution:
@@ -85,13 +73,6 @@ def _refuse_unknown(name: str, family: type, options: Mapping[str, Any]) -> None
         )
 
 
-def _origin(family: type[TaskDistribution]) -> tuple[str, str]:
-    return family.__module__, family.__qualname__
-
-
-def _discover_plugins() -> None:
-    global _discovered
-    if _discovered:
-        return
-    _discovered = True
+def _known() -> Mapping[str, type[TaskDistribution]]:
     load_plugins(ENTRY_POINT_GROUP, "task families", stacklevel=3)
+    return _families

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from metarl.continual.methods.method import Method
-from metarl.errors import UserError, nearest
-from metarl.plugins import import_named, load_plugins
+from metarl.plugins import docstring_summary, find_registered, load_plugins, require_free
 
 AnyMethod = TypeVar("AnyMethod", bound=type[Method])
 
@@ -19,7 +18,6 @@ METHODS: dict[str, type[Method]] = {}
 """What is registered so far; `methods` has all that is installed."""
 SUMMARIES: dict[str, str] = {}
 """A line about a method for `metarl list`, where it is not the first of its docstring."""
-_discovered = False
 
 
 def register_method(name: str, summary: str | None = None) -> Callable[[AnyMethod], AnyMethod]:
@@ -38,10 +36,7 @@ def register_method(name: str, summary: str | None = None) -> Callable[[AnyMetho
     def add(method: AnyMethod) -> AnyMethod:
         if not (isinstance(method, type) and issubclass(method, Method)):
             raise TypeError(f"{name} must derive from metarl.continual.methods.Method")
-        known = METHODS.get(name)
-        # The same class again is a module that was imported anew.
-        if known is not None and _origin(known) != _origin(method):
-            raise ValueError(f"{name} is registered already, by {known.__module__}")
+        require_free(name, METHODS.get(name), method)
         METHODS[name] = method
         if summary is not None:
             SUMMARIES[name] = summary
@@ -52,7 +47,7 @@ def register_method(name: str, summary: str | None = None) -> Callable[[AnyMetho
 
 def methods() -> dict[str, type[Method]]:
     """All known methods by name, built-in and from plugins."""
-    _discover_plugins()
+    load_plugins(ENTRY_POINT_GROUP, "continual methods", stacklevel=2)
     return dict(METHODS)
 
 
@@ -61,28 +56,9 @@ def find_method(name: str) -> type[Method]:
 
     `module:name` imports the module first, which may lie in the current folder.
     """
-    module, colon, name_there = name.rpartition(":")
-    if colon:
-        import_named(module)
-    known = methods()
-    if name_there not in known:
-        raise UserError(f"unknown method {name_there!r}; {nearest(name_there, known)}")
-    return known[name_there]
+    return find_registered(name, methods, "method")
 
 
 def summary_of(name: str) -> str:
     """One line about a known method."""
-    first_line = (METHODS[name].__doc__ or "").strip().partition("\n")[0]
-    return SUMMARIES.get(name, first_line.removesuffix("."))
-
-
-def _origin(method: type) -> tuple[str, str]:
-    return method.__module__, method.__qualname__
-
-
-def _discover_plugins() -> None:
-    global _discovered
-    if _discovered:
-        return
-    _discovered = True
-    load_plugins(ENTRY_POINT_GROUP, "continual methods", stacklevel=3)
+    return SUMMARIES.get(name) or docstring_summary(METHODS[name])

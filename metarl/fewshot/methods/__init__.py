@@ -6,13 +6,12 @@ importing that module runs its `@register_method` lines.
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from metarl.errors import UserError, nearest
 from metarl.fewshot.learner import FewShotLearner
-from metarl.plugins import import_named, load_plugins
+from metarl.plugins import docstring_summary, find_registered, load_plugins, require_free
 
 AnyLearner = TypeVar("AnyLearner", bound=type[FewShotLearner])
 
@@ -30,7 +29,6 @@ class Method:
 
 METHODS: dict[str, Method] = {}
 """What is registered so far; `methods` has all that is installed."""
-_discovered = False
 
 
 def register_method(name: str, config: type) -> Callable[[AnyLearner], AnyLearner]:
@@ -55,11 +53,8 @@ def register_method(name: str, config: type) -> Callable[[AnyLearner], AnyLearne
         if not (isinstance(learner, type) and issubclass(learner, FewShotLearner)):
             raise TypeError(f"{name} must derive from metarl.fewshot.learner.FewShotLearner")
         known = METHODS.get(name)
-        # The same class again is a module that was imported anew.
-        if known is not None and _origin(known.learner) != _origin(learner):
-            raise ValueError(f"{name} is registered already, by {known.learner.__module__}")
-        summary = (learner.__doc__ or "").strip().partition("\n")[0].removesuffix(".")
-        METHODS[name] = Method(config, learner, summary)
+        require_free(name, known.learner if known else None, learner)
+        METHODS[name] = Method(config, learner, docstring_summary(learner))
         return learner
 
     return add
@@ -67,10 +62,7 @@ def register_method(name: str, config: type) -> Callable[[AnyLearner], AnyLearne
 
 def methods() -> dict[str, Method]:
     """All known methods by name, built-in and from plugins."""
-    global _discovered
-    if not _discovered:
-        _discovered = True
-        load_plugins(ENTRY_POINT_GROUP, "few-shot methods", stacklevel=2)
+    load_plugins(ENTRY_POINT_GROUP, "few-shot methods", stacklevel=2)
     return dict(METHODS)
 
 
@@ -79,30 +71,7 @@ def find_method(name: str) -> Method:
 
     `module:name` imports the module first, which may lie in the current folder.
     """
-    module, colon, name_there = name.rpartition(":")
-    if colon:
-        import_named(module)
-    known = methods()
-    if name_there not in known:
-        raise UserError(f"unknown few-shot method {name_there!r}; {nearest(name_there, known)}")
-    return known[name_there]
-
-
-class ConfigClasses(Mapping[str, type]):
-    """The settings dataclass of each method by its name, or by `module:name`."""
-
-    def __getitem__(self, name: str) -> type:
-        return find_method(name).config if ":" in name else methods()[name].config
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(methods())
-
-    def __len__(self) -> int:
-        return len(methods())
-
-
-def _origin(learner: type) -> tuple[str, str]:
-    return learner.__module__, learner.__qualname__
+    return find_registered(name, methods, "few-shot method")
 
 
 # Below, because they register themselves above.
