@@ -1,6 +1,7 @@
 """`metarl benchmark`: do what is not done of a suite, then compare what is."""
 
 import dataclasses
+import importlib
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -97,8 +98,11 @@ def run_benchmark(
         done = [job for job in jobs if job.run.path not in failed]
         if done:
             split = done[0].config.evaluation.split
-            make = compare or support_of(done[0].config).compare
-            print(make([job.run.path for job in done], root / "comparison", split))
+            paths, output = [job.run.path for job in done], root / "comparison"
+            if compare:
+                print(compare(paths, output, split))
+            else:
+                print(_compare(support_of(done[0].config).COMPARISON, paths, output, split))
         return 1 if failed else 0
 
 
@@ -164,3 +168,13 @@ def _report(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
                 f"of {budget:,} environment steps; give it more run.iterations",
                 file=sys.stderr,
             )
+
+
+def _compare(module: str, folders: Sequence[Path], output: Path, split: str) -> Path:
+    # Late: matplotlib, and nobody needs it before the last run has ended.
+    kind = importlib.import_module(module)
+    with Console(stderr=True).status("comparing") as status:
+        comparison = kind.load_comparison(folders, split=split, on_step=status.update)
+        report = kind.write_comparison(comparison, output, status.update)
+    Console().print(*kind.terminal_tables(comparison), sep="\n")
+    return report

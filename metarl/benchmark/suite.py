@@ -12,7 +12,7 @@ from typing import Any
 from metarl.config import COMMAND_LINE, load_config, read_yaml
 from metarl.errors import UserError, nearest
 from metarl.jobs import Job, all_presets
-from metarl.suites import support_of
+from metarl.suites import first_difference
 from metarl.training.run_folder import RunFolder
 from metarl.validation import InvalidValue, build, require, require_at_least
 
@@ -150,8 +150,7 @@ def _require_one_protocol(configs: Mapping[str, Any], path: str | Path) -> None:
         raise UserError(
             f"{path}: {' and '.join(kinds.values())} are of different kinds; make two suites"
         )
-    config = next(iter(configs.values()))
-    difference = support_of(config).first_difference(configs)
+    difference = first_difference(configs)
     if difference:
         raise UserError(f"{path}: {difference}, which cannot be compared; set it under overrides")
 
