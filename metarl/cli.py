@@ -423,80 +423,45 @@ def _evaluate_few_shot(folder: str, overrides: dict[str, object], console: Any) 
 
 def _compare(options: argparse.Namespace, dotted: list[str]) -> int:
     from metarl.continual.runs import are_continual
-    from metarl.evaluation.compare import (
-        as_json,
-        load_comparison,
-        output_folder,
-        terminal_tables,
-        write_comparison,
-    )
     from metarl.evaluation.comparison.runs import find_runs
     from metarl.fewshot.comparison import are_few_shot
 
     _refuse(dotted, ())
     runs = find_runs(options.folders)
     if are_few_shot(runs):
-        return _compare_few_shot(options)
+        from metarl.fewshot import compare as kind
+
+        if options.split == "ood":
+            raise UserError(
+                "--split ood is of meta-RL runs; few-shot runs have test and validation"
+            )
+        return _compare_runs(kind, options, runs, split=options.split or "test")
     if are_continual(runs):
-        return _compare_continual(options)
-    folder = output_folder(options.output)
-    split = options.split or "test"
-    with _status() as status:
-        comparison = load_comparison(
-            options.folders, options.allow_mixed, split, options.evaluate, status.update
-        )
-        report = write_comparison(comparison, folder, status.update)
-    _show(options, report, as_json(comparison), terminal_tables(comparison))
-    return 0
+        from metarl.continual import compare as kind
+
+        if options.split is not None:
+            raise UserError("--split is of meta-RL runs; these are continual runs, so leave it out")
+        return _compare_runs(kind, options, runs)
+    from metarl.evaluation import compare as kind
+
+    return _compare_runs(kind, options, options.folders, split=options.split or "test")
 
 
-def _compare_continual(options: argparse.Namespace) -> int:
-    from metarl.continual.compare import (
-        as_json,
-        is_part,
-        load_comparison,
-        terminal_tables,
-        write_comparison,
-    )
+def _compare_runs(kind: Any, options: argparse.Namespace, runs: Any, **more: Any) -> int:
+    """`kind` is the module that compares runs of a kind, `more` what only its loading takes."""
     from metarl.evaluation.compare import output_folder
-    from metarl.evaluation.comparison.runs import find_runs
 
-    if options.split is not None:
-        raise UserError("--split is of meta-RL runs; these are continual runs, so leave it out")
-    folder = output_folder(options.output, is_part)
+    folder = output_folder(options.output, kind.is_part)
     with _status() as status:
-        comparison = load_comparison(
-            find_runs(options.folders), options.allow_mixed, options.evaluate, status.update
+        comparison = kind.load_comparison(
+            runs,
+            allow_mixed=options.allow_mixed,
+            evaluate=options.evaluate,
+            on_step=status.update,
+            **more,
         )
-        report = write_comparison(comparison, folder, status.update)
-    _show(options, report, as_json(comparison), terminal_tables(comparison))
-    return 0
-
-
-def _compare_few_shot(options: argparse.Namespace) -> int:
-    from metarl.evaluation.compare import output_folder
-    from metarl.evaluation.comparison.runs import find_runs
-    from metarl.fewshot.compare import (
-        as_json,
-        is_part,
-        load_comparison,
-        terminal_tables,
-        write_comparison,
-    )
-
-    if options.split == "ood":
-        raise UserError("--split ood is of meta-RL runs; few-shot runs have test and validation")
-    folder = output_folder(options.output, is_part)
-    with _status() as status:
-        comparison = load_comparison(
-            find_runs(options.folders),
-            options.split or "test",
-            options.evaluate,
-            status.update,
-            options.allow_mixed,
-        )
-        report = write_comparison(comparison, folder, status.update)
-    _show(options, report, as_json(comparison), terminal_tables(comparison))
+        report = kind.write_comparison(comparison, folder, status.update)
+    _show(options, report, kind.as_json(comparison), kind.terminal_tables(comparison))
     return 0
 
 
