@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from metarl.config import from_mapping
 from metarl.errors import UserError
@@ -33,14 +32,6 @@ CURVES: dict[str, Any] = GLYPHS | {
     "data": {"name": "sinusoids"},
     "algorithm": {"name": "constant"},
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """What an experiment sets, undone for the tests after this one."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def hash_of(mapping: dict[str, Any], split: str = "test", **overrides: Any) -> str:

@@ -18,14 +18,6 @@ from metarl.fewshot.experiment import FewShotExperiment
 from tests.fewshot.test_evaluate import GLYPHS
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """What an experiment sets, undone for the tests after this one."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def experiment(**overrides: Any) -> FewShotExperiment:
     """Small; a double underscore is a dot."""
     dotted = {key.replace("__", "."): value for key, value in overrides.items()}

@@ -48,14 +48,6 @@ GLYPHS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """What an experiment sets, undone for the tests after this one."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def config_of(method: str, **algorithm: Any) -> dict[str, Any]:
     return SMALL | {"algorithm": {"name": method, **algorithm}}
 

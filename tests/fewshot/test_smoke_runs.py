@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from rich.console import Console
 
 from metarl.config import load_config
@@ -24,14 +23,6 @@ SMALL: dict[str, Any] = {
     "run.evaluate_every": 0,
     "run.threads": 1,
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """What an experiment sets, undone for the tests after this one."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def accuracy(preset: str, folder: Path, **overrides: Any) -> float:

@@ -36,15 +36,6 @@ FAST: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """What an experiment sets: small operators on many threads cost more than they save."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def learner_of(name: str, kind: str, normalization: str = "none", **settings: Any) -> Any:
     return make_learner(name, kind, normalization, **{**FAST[name], **settings})
 

@@ -15,15 +15,6 @@ LINEAR = ["constant", "linear_regression", "random_features"]
 TRAINED = ["regression_pretraining", "parameter_averaging"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """What an experiment sets: small operators on many threads cost more than they save."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def learner_of(name: str, **settings: Any) -> Any:
     fast = {"steps_per_task": 20} if name == "parameter_averaging" else {}
     return make_learner(name, "regression", **{**fast, **settings})
