@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark_pairs import cpu_model, positive, progress
+from benchmark_pairs import machine, positive, progress
 from rich.console import Console
 from rich.table import Table
 
@@ -35,7 +35,6 @@ from metarl.config import load_config
 from metarl.continual.config import ContinualConfig
 from metarl.errors import UserError, nearest
 from metarl.simulation.cpus import usable_cpus
-from metarl.training.run_folder import collect_versions
 
 PRESET = Path(__file__).parents[1] / "configs" / "continual" / "half_cheetah_forgetting" / "l2.yaml"
 TARGET = "≥ 2"
@@ -172,8 +171,7 @@ def show(found: dict[str, Any], sweep: Sweep, console: Console) -> None:
     console.print(table)
     text = f"{sweep.method}, {len(sweep.strengths)} strengths x {sweep.seeds} seeds"
     console.print(f"{text}, {sweep.iterations} iterations of each stage", highlight=False)
-    versions = ", ".join(f"{name} {value}" for name, value in collect_versions().items())
-    console.print(f"{cpu_model()}, {sweep.threads} threads; {versions}", highlight=False)
+    console.print(machine(sweep.threads), highlight=False)
 
 
 def _sweep(options: argparse.Namespace) -> tuple[Sweep, float]:

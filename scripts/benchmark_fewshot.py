@@ -21,14 +21,13 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from benchmark_pairs import Pair, cpu_model, positive, progress, repeat, spread
+from benchmark_pairs import Pair, machine, operator_threads, positive, progress, repeat, spread
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -45,7 +44,6 @@ from metarl.fewshot.models.batch_norm import EPSILON
 from metarl.fewshot.sampler import EpisodeSampler
 from metarl.simulation.cpus import usable_cpus
 from metarl.tasks import stream
-from metarl.training.run_folder import collect_versions
 from metarl.workers import Workers
 
 SEED = 1
@@ -200,17 +198,6 @@ def finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-@contextmanager
-def operator_threads(threads: int) -> Iterator[None]:
-    """Inside torch's operators, until the end of the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def make_learner(
     name: str, images: Examples, model: ModelConfig, size: EpisodesConfig, threads: int, device: str
 ) -> FewShotLearner:
@@ -321,8 +308,7 @@ def show(pairs: Sequence[Pair], on_gpu: Sequence[Pair], threads: int, console: C
     if not on_gpu:
         table.add_row(f"{LOOP}, GPU", "", "", "", "not measured", GPU_TARGETS[LOOP])
     console.print(table)
-    versions = ", ".join(f"{name} {value}" for name, value in collect_versions().items())
-    console.print(f"{cpu_model()}, {threads} threads; {versions}", highlight=False)
+    console.print(machine(threads), highlight=False)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -21,13 +21,11 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from benchmark_pairs import Pair, cpu_model, positive, progress, repeat, spread
+from benchmark_pairs import Pair, machine, operator_threads, positive, progress, repeat, spread
 from benchmark_tools import SEED, MetaIteration, bare_engine, make_experiment, record_episodes
 from rich.console import Console
 from rich.table import Table
@@ -41,7 +39,6 @@ from metarl.sampling import Trajectories
 from metarl.simulation.cpus import usable_cpus
 from metarl.tasks import stream
 from metarl.training.experiment import Experiment
-from metarl.training.run_folder import collect_versions
 from metarl.workers import Workers
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -112,17 +109,6 @@ class Separate:
 
     def _update(self, learner: StackedPPO, part: int, trajectories: Trajectories) -> None:
         learner.update(trajectories, self.samplers[part].generators("minibatches"))
-
-
-@contextmanager
-def operator_threads(threads: int) -> Iterator[None]:
-    """Inside torch's operators, until the end of the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def stacked_pairs(family: str, scale: dict[str, int], threads: int) -> list[Pair]:
@@ -232,8 +218,7 @@ def show(pairs: Sequence[Pair], threads: int, console: Console) -> None:
         target = TARGETS.get(pair.key.partition("/")[0], "")
         table.add_row(pair.key, pair.label, *rates, spread(pair.ratios), target)
     console.print(table)
-    versions = ", ".join(f"{name} {value}" for name, value in collect_versions().items())
-    console.print(f"{cpu_model()}, {threads} threads; {versions}", highlight=False)
+    console.print(machine(threads), highlight=False)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,9 +4,14 @@ import dataclasses
 import platform
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import torch
+
+from metarl.training.run_folder import collect_versions
 
 
 def _nothing() -> float:
@@ -76,6 +81,23 @@ def cpu_model() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+@contextmanager
+def operator_threads(threads: int) -> Iterator[None]:
+    """Inside torch's operators, until the end of the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def machine(threads: int) -> str:
+    """What was measured with: processor, threads, versions."""
+    versions = ", ".join(f"{name} {value}" for name, value in collect_versions().items())
+    return f"{cpu_model()}, {threads} threads; {versions}"
 
 
 def positive(text: str) -> int:

@@ -43,7 +43,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark_pairs import Pair, cpu_model, positive, progress, repeat, spread
+from benchmark_pairs import Pair, machine, positive, progress, repeat, spread
 from benchmark_peers import QUICK, Scale, async_sizes, envpool_peer, gymnasium_peer
 from benchmark_tools import (
     ClosedLoop,
@@ -63,7 +63,6 @@ from rich.table import Table
 from metarl.config import Config, load_config
 from metarl.errors import UserError
 from metarl.simulation.cpus import usable_cpus
-from metarl.training.run_folder import collect_versions
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 PRESET = CONFIGS / "half_cheetah_vel" / "maml_trpo.yaml"
@@ -262,8 +261,7 @@ def show(measurements: Measurements, console: Console) -> None:
     memory = spread(measurements.peak_memory)
     table.add_row("peak_memory_gib", "", "", "", memory, TARGETS["peak_memory_gib"])
     console.print(table)
-    versions = ", ".join(f"{name} {value}" for name, value in collect_versions().items())
-    console.print(f"{cpu_model()}, {measurements.threads} threads; {versions}", highlight=False)
+    console.print(machine(measurements.threads), highlight=False)
 
 
 def _target(key: str) -> str:
