@@ -344,24 +344,25 @@ def _train_help(options: argparse.Namespace) -> str:
 def _evaluate(options: argparse.Namespace, dotted: list[str]) -> int:
     from rich.console import Console
 
-    from metarl.config import parse_overrides
-    from metarl.continual.config import is_continual
+    from metarl.config import kind_of_file, parse_overrides
+    from metarl.continual.config import ContinualConfig
     from metarl.evaluation.curves import table
     from metarl.evaluation.run import evaluate_run
-    from metarl.fewshot.config import is_few_shot
+    from metarl.fewshot.config import FewShotConfig
+    from metarl.training.run_folder import RunFolder
 
     overrides = parse_overrides(dotted)
     _refuse(overrides, _OF_EVALUATION + _OF_FEW_SHOT)
-    few_shot = is_few_shot(options.folder)
-    if not few_shot:
+    kind = kind_of_file(RunFolder.open(options.folder).config_file)
+    if kind is not FewShotConfig:
         _refuse(overrides, _OF_EVALUATION)
     names = ("split", "steps", "tasks", "episodes", "seed")
     _add_shorthands(overrides, options, "evaluation", names)
     _add_shorthands(overrides, options, "data", ("root",), "data_")
     console = Console(stderr=True)
-    if is_continual(options.folder):
+    if kind is ContinualConfig:
         return _evaluate_continual(options.folder, overrides, console)
-    if few_shot:
+    if kind is FewShotConfig:
         return _evaluate_few_shot(options.folder, overrides, console)
     with console.status("adapting to held-out tasks") as status:
         curve, picture = evaluate_run(
@@ -422,46 +423,47 @@ def _evaluate_few_shot(folder: str, overrides: dict[str, object], console: Any) 
 
 
 def _compare(options: argparse.Namespace, dotted: list[str]) -> int:
-    from metarl.continual.runs import are_continual
-    from metarl.evaluation.comparison.runs import find_runs
-    from metarl.fewshot.comparison import are_few_shot
+    from metarl.continual.config import ContinualConfig
+    from metarl.evaluation.comparison.runs import find_runs, kind_of_runs
+    from metarl.fewshot.config import FewShotConfig
 
     _refuse(dotted, ())
     runs = find_runs(options.folders)
-    if are_few_shot(runs):
-        from metarl.fewshot import compare as kind
+    kind = kind_of_runs(runs)
+    if kind is FewShotConfig:
+        from metarl.fewshot import compare
 
         if options.split == "ood":
             raise UserError(
                 "--split ood is of meta-RL runs; few-shot runs have test and validation"
             )
-        return _compare_runs(kind, options, runs, split=options.split or "test")
-    if are_continual(runs):
-        from metarl.continual import compare as kind
+        return _compare_runs(compare, options, runs, split=options.split or "test")
+    if kind is ContinualConfig:
+        from metarl.continual import compare
 
         if options.split is not None:
             raise UserError("--split is of meta-RL runs; these are continual runs, so leave it out")
-        return _compare_runs(kind, options, runs)
-    from metarl.evaluation import compare as kind
+        return _compare_runs(compare, options, runs)
+    from metarl.evaluation import compare
 
-    return _compare_runs(kind, options, options.folders, split=options.split or "test")
+    return _compare_runs(compare, options, options.folders, split=options.split or "test")
 
 
-def _compare_runs(kind: Any, options: argparse.Namespace, runs: Any, **more: Any) -> int:
-    """`kind` is the module that compares runs of a kind, `more` what only its loading takes."""
+def _compare_runs(compare: Any, options: argparse.Namespace, runs: Any, **more: Any) -> int:
+    """`compare` is the module that compares runs of a kind, `more` what only its loading takes."""
     from metarl.evaluation.compare import output_folder
 
-    folder = output_folder(options.output, kind.is_part)
+    folder = output_folder(options.output, compare.is_part)
     with _status() as status:
-        comparison = kind.load_comparison(
+        comparison = compare.load_comparison(
             runs,
             allow_mixed=options.allow_mixed,
             evaluate=options.evaluate,
             on_step=status.update,
             **more,
         )
-        report = kind.write_comparison(comparison, folder, status.update)
-    _show(options, report, kind.as_json(comparison), kind.terminal_tables(comparison))
+        report = compare.write_comparison(comparison, folder, status.update)
+    _show(options, report, compare.as_json(comparison), compare.terminal_tables(comparison))
     return 0
 
 

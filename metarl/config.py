@@ -167,6 +167,8 @@ class ExperimentConfig(Protocol):
     A kind is known by a section that only it has, see `KINDS`.
     """
 
+    title: ClassVar[str]
+    """What the kind is called."""
     experiment: ClassVar[str]
     """Where its `Trainable` is made: `module:Class`, with a method `from_config`."""
     may_change: ClassVar[tuple[str, ...]]
@@ -192,6 +194,7 @@ KINDS = {
 class Config:
     """A meta-RL experiment; the content of a preset, and of a run folder's `config.yaml`."""
 
+    title: ClassVar[str] = "meta-RL"
     experiment: ClassVar[str] = "metarl.training.experiment:Experiment"
     suite: ClassVar[str] = "metarl.evaluation.suite"
     may_change: ClassVar[tuple[str, ...]] = (
@@ -266,6 +269,23 @@ def from_mapping(
         typed = _is_from_command_line(error.key, mapping, overrides)
         place = overrides_from if typed else source
         raise UserError(f"{place}: {error.key} {error.message}") from error
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key, each behind `prefix`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def kind_of_file(path: str | Path) -> Any:
+    """The configuration class of the experiment that a YAML file describes; UserError for a file
+    that is missing or no YAML."""
+    return _kind(read_yaml(path))
 
 
 def kind_of_text(text: str) -> Any:

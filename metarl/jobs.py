@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from metarl.config import kind_of_text, load_config
+from metarl.config import flatten, kind_of_text, load_config
 from metarl.errors import UserError
 from metarl.suites import SuiteSupport, is_for_suites, support_of
 from metarl.training.checkpoints import Checkpoints
@@ -65,7 +64,10 @@ class Job:
         """UserError for a run that was started with other settings, or trained for longer."""
         if not self.exists:
             return
-        wanted, there = (_flat(c) for c in (self.config, load_config(self.run.config_file)))
+        wanted, there = (
+            flatten(dataclasses.asdict(config))
+            for config in (self.config, load_config(self.run.config_file))
+        )
         for key in [*wanted, *(key for key in there if key not in wanted)]:
             if key not in _FREE and wanted.get(key) != there.get(key):
                 raise UserError(
@@ -154,14 +156,3 @@ def environment_steps(run: RunFolder) -> dict[int, int]:
         except (KeyError, TypeError, ValueError):
             continue
     return steps
-
-
-def _flat(config: Any) -> dict[str, Any]:
-    def walk(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        for key, value in values.items():
-            if isinstance(value, dict):
-                yield from walk(f"{prefix}{key}.", value)
-            else:
-                yield f"{prefix}{key}", value
-
-    return dict(walk("", dataclasses.asdict(config)))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from metarl.config import flatten
 from metarl.continual import metrics
 from metarl.continual.metrics import Normalization
 from metarl.continual.record import PLASTICITY, ContinualRecord, Row
@@ -15,8 +16,8 @@ from metarl.errors import UserError
 
 SCRATCH, MULTI_TASK = "from_scratch", "multi_task"
 """Names of the methods that the others are measured against."""
-# Settings that do not make two learners different things.
-_SAME_THING = ("methods", "seeds", "identity", "ppo.tasks_per_chunk")
+# Settings, beside `methods`, that do not make two learners different things.
+_SAME_THING = ("seeds", "identity", "ppo.tasks_per_chunk")
 
 
 @dataclass(frozen=True)
@@ -195,21 +196,17 @@ def _learners(records: Sequence[ContinualRecord]) -> list[Learner]:
 
 def _variants(algorithms: Sequence[Mapping[str, Any]]) -> list[str]:
     """For each algorithm, the settings in which they differ."""
-    flat = [_flattened(algorithm) for algorithm in algorithms]
-    keys = sorted(set().union(*flat) - set(_SAME_THING))
+    flat = [
+        {
+            key: json.dumps(value).strip('"')
+            for key, value in flatten(algorithm).items()
+            if key not in _SAME_THING and not key.startswith("methods.")
+        }
+        for algorithm in algorithms
+    ]
+    keys = sorted(set().union(*flat))
     differing = [key for key in keys if len({each.get(key) for each in flat}) > 1]
     return [", ".join(f"{key}={each.get(key)}" for key in differing) for each in flat]
-
-
-def _flattened(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Values as JSON by dotted keys; `methods` stays one key."""
-    flat: dict[str, str] = {}
-    for key, value in mapping.items():
-        if isinstance(value, Mapping) and key != "methods":
-            flat |= _flattened(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = json.dumps(value).strip('"')
-    return flat
 
 
 def _check_comparable(records: Sequence[ContinualRecord]) -> None:

@@ -15,7 +15,7 @@ from metarl.continual.results import Line
 from metarl.continual.runs import load_continual_runs
 from metarl.continual.tables import markdown, matrix_rows, rows, with_interval
 from metarl.errors import UserError
-from metarl.evaluation.compare import REPORT, tell, write_files
+from metarl.evaluation.compare import REPORT, picture_files, tell, write_files
 from metarl.evaluation.comparison.tables import csv_text
 
 _TEXTS = ("table.csv", "table.md", "matrix.csv", REPORT)
@@ -126,18 +126,11 @@ def _files(
 ) -> Iterator[tuple[str, bytes]]:
     # Late: matplotlib takes longer to import than everything else here.
     from metarl.continual.pictures import pictures
-    from metarl.evaluation.figures import encode
 
     vector: dict[tuple[str, str], bytes] = {}
     for each in comparison:
-        for name, draw in pictures(each.results).items():
-            tell(on_step, f"drawing {name}")
-            figure = draw()
-            if figure is None:
-                continue
-            yield f"{name}_{each.slug}.png", encode(figure, "png")
-            vector[each.slug, name] = encode(figure, "svg")
-            yield f"{name}_{each.slug}.svg", vector[each.slug, name]
+        drawings = pictures(each.results)
+        yield from picture_files(drawings, each.slug, each.title, vector, on_step)
     yield "table.csv", csv_text(row for each in comparison for row in rows(each.results)).encode()
     sections = "\n".join(markdown(each.results) for each in comparison)
     yield "table.md", f"# Comparison of continual runs\n\n{sections}".encode()

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from metarl.algorithms.ppo import PPOConfig
-from metarl.config import PlaceConfig, PolicyConfig, read_yaml
+from metarl.config import PlaceConfig, PolicyConfig
 from metarl.errors import nearest
 from metarl.validation import require, require_at_least
 
@@ -111,6 +110,7 @@ class ContinualEvaluationConfig:
 class ContinualConfig:
     """A continual experiment; the content of a preset, and of a run folder's `config.yaml`."""
 
+    title: ClassVar[str] = "continual"
     experiment: ClassVar[str] = "metarl.continual.experiment:ContinualExperiment"
     may_change: ClassVar[tuple[str, ...]] = ("run.threads",)
 
@@ -124,14 +124,6 @@ class ContinualConfig:
     def algorithms(cls) -> Mapping[str, type]:
         """The settings dataclass of the continual learners."""
         return {"continual_ppo": ContinualPPOConfig}
-
-
-def is_continual(folder: str | Path) -> bool:
-    """Whether a run folder is one of a continual run; UserError for one that is none or damaged."""
-    from metarl.training.run_folder import RunFolder
-
-    mapping = read_yaml(RunFolder.open(folder).config_file)
-    return isinstance(mapping, Mapping) and "sequence" in mapping
 
 
 def _check_method(name: str, strengths: tuple[float, ...]) -> None:

@@ -5,9 +5,8 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
-from metarl.config import to_yaml
+from metarl.config import flatten, to_yaml
 from metarl.continual.comparison import SequenceComparison
 from metarl.continual.results import Results
 from metarl.continual.runs import ContinualRun
@@ -162,21 +161,13 @@ def _tasks(results: Results) -> str:
 
 def _settings(runs: Sequence[ContinualRun]) -> str:
     """The settings of the learners, a column for each run."""
-    flat = [_flat(run.record.algorithm) for run in runs]
+    flat = [flatten(run.record.algorithm, "algorithm.") for run in runs]
     keys = dict.fromkeys(key for each in flat for key in each)
-    records = [(key, *(each.get(key, "–") for each in flat)) for key in keys]
+    records = [
+        (key, *(json.dumps(each[key]) if key in each else "–" for each in flat)) for key in keys
+    ]
     headings = ("setting", *(str(run.path) for run in runs))
     return html.details("Settings", html.table(headings, records, "text"))
-
-
-def _flat(mapping: Mapping[str, Any], prefix: str = "algorithm.") -> dict[str, str]:
-    found: dict[str, str] = {}
-    for key, value in mapping.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = json.dumps(value)
-    return found
 
 
 def _commands(each: SequenceComparison) -> str:

@@ -1,11 +1,11 @@
 """Continual runs that are to be compared, as their folders describe them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metarl.config import KINDS, load_config, read_yaml
+from metarl.config import load_config
 from metarl.continual.config import ContinualConfig
 from metarl.continual.record import ContinualRecord
 from metarl.errors import UserError
@@ -14,8 +14,6 @@ from metarl.training.run_folder import RunFolder
 
 RECORD = "continual.json"
 """In the folder `evaluation` of a run."""
-_CONTINUAL = "sequence"
-assert _CONTINUAL in KINDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,17 +40,6 @@ class ContinualRun:
         }
 
 
-def are_continual(paths: Sequence[Path]) -> bool:
-    """Whether these run folders are continual runs; UserError where some are and some are not."""
-    found = [path for path in paths if _is_continual(path)]
-    if 0 < len(found) < len(paths):
-        other = next(path for path in paths if path not in found)
-        raise UserError(
-            f"{found[0]} is a continual run and {other} is a meta-RL run; compare them apart"
-        )
-    return bool(found)
-
-
 def load_continual_runs(
     paths: Iterable[Path], evaluate: Callable[[Path], object] | None = None
 ) -> list[ContinualRun]:
@@ -73,11 +60,6 @@ def load_continual_runs(
         if evaluate:
             evaluate(path)
     return [_load(path) for path in paths]
-
-
-def _is_continual(path: Path) -> bool:
-    mapping = read_yaml(path / "config.yaml")
-    return isinstance(mapping, dict) and _CONTINUAL in mapping
 
 
 def _is_evaluated(path: Path) -> bool:

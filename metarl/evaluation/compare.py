@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -107,24 +107,45 @@ def _files(
 ) -> Iterator[tuple[str, bytes]]:
     # Late: matplotlib takes longer to import than everything else here.
     from metarl.evaluation.comparison.pictures import learner_styles, pictures
-    from metarl.evaluation.figures import encode
 
     styles = learner_styles(comparison)
     vector: dict[tuple[str, str], bytes] = {}
     for family in comparison.families:
-        for name, draw in pictures(family, styles).items():
-            tell(on_step, f"drawing {name} of {family.name}")
-            figure = draw()
-            if figure is None:
-                continue
-            yield f"{name}_{family.slug}.png", encode(figure, "png")
-            vector[family.name, name] = encode(figure, "svg")
-            yield f"{name}_{family.slug}.svg", vector[family.name, name]
+        drawings = pictures(family, styles)
+        yield from picture_files(drawings, family.slug, family.name, vector, on_step)
     texts = (table_csv, table_markdown, per_task_csv, improvements_csv)
     for name, text in zip(_TEXTS, texts, strict=False):
         yield name, text(comparison).encode()
     tell(on_step, "writing the report")
     yield REPORT, report_html(comparison, vector).encode()
+
+
+def picture_files(
+    drawings: Mapping[str, Callable[[], Any]],
+    slug: str,
+    title: str,
+    vector: dict[tuple[str, str], bytes],
+    on_step: Callable[[str], None] | None,
+) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the pictures of one group of runs, each as PNG and as SVG.
+
+    Args:
+        drawings: by name, what makes the figure, or None where there is nothing to draw.
+        slug: the group in file names.
+        title: the group in words.
+        vector: takes the SVGs by slug and name, for a report.
+        on_step: told in words what is going on.
+    """
+    from metarl.evaluation.figures import encode  # late: matplotlib takes long to import
+
+    for name, draw in drawings.items():
+        tell(on_step, f"drawing {name} of {title}")
+        figure = draw()
+        if figure is None:
+            continue
+        yield f"{name}_{slug}.png", encode(figure, "png")
+        vector[slug, name] = encode(figure, "svg")
+        yield f"{name}_{slug}.svg", vector[slug, name]
 
 
 def is_part(name: str) -> bool:

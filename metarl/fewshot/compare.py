@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from metarl.evaluation.compare import REPORT, tell, write_files
+from metarl.evaluation.compare import REPORT, picture_files, tell, write_files
 from metarl.evaluation.comparison.tables import csv_text, markdown_line
 from metarl.evaluation.comparison_statistics import Estimate
 from metarl.fewshot.comparison import (
@@ -216,20 +216,12 @@ def _files(
     comparison: Sequence[FewShotComparison], on_step: Callable[[str], None] | None
 ) -> Iterator[tuple[str, bytes]]:
     # Late: matplotlib takes longer to import than everything else here.
-    from metarl.evaluation.figures import encode
     from metarl.fewshot.comparison_pictures import pictures
     from metarl.fewshot.report import report_html
 
     vector: dict[tuple[str, str], bytes] = {}
     for each in comparison:
-        for name, draw in pictures(each).items():
-            tell(on_step, f"drawing {name} of {each.title}")
-            figure = draw()
-            if figure is None:
-                continue
-            yield f"{name}_{each.slug}.png", encode(figure, "png")
-            vector[each.slug, name] = encode(figure, "svg")
-            yield f"{name}_{each.slug}.svg", vector[each.slug, name]
+        yield from picture_files(pictures(each), each.slug, each.title, vector, on_step)
     yield "table.csv", csv_text(row for each in comparison for row in rows(each)).encode()
     sections = "\n".join(markdown(each) for each in comparison)
     yield "table.md", f"# Comparison of few-shot runs\n\n{sections}".encode()

@@ -5,7 +5,7 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from metarl.config import load_config, read_yaml
-from metarl.continual.config import is_continual
+from metarl.config import flatten, load_config
 from metarl.errors import UserError
 from metarl.evaluation.comparison_statistics import Estimate, estimate
 from metarl.fewshot.config import SIZES, FewShotConfig
@@ -59,7 +58,7 @@ class FewShotRun:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that make a method, by dotted key."""
-        flat = dict(_flatten("", dataclasses.asdict(self.config)))
+        flat = flatten(dataclasses.asdict(self.config))
         found = {key: value for key, value in flat.items() if key.startswith(_IDENTITY)}
         # Evaluation may have taken another mode of BatchNorm than training.
         found["model.normalization"] = self.result.details.get("normalization")
@@ -258,18 +257,6 @@ class FewShotComparison:
         return found
 
 
-def are_few_shot(paths: Sequence[Path]) -> bool:
-    """Whether these run folders are few-shot runs; UserError where some are and some are not."""
-    found = [path for path in paths if _has_data(path)]
-    if 0 < len(found) < len(paths):
-        other = next(path for path in paths if path not in found)
-        kind = "continual" if is_continual(other) else "meta-RL"
-        raise UserError(
-            f"{found[0]} is a few-shot run and {other} is a {kind} run; compare them apart"
-        )
-    return bool(found)
-
-
 def load_few_shot_runs(
     paths: Iterable[Path],
     split: str,
@@ -436,11 +423,6 @@ def _mixed(runs: Sequence[FewShotRun]) -> dict[str, dict[str, list[str]]]:
     return {name: found for name, found in values.items() if len(found) > 1}
 
 
-def _has_data(path: Path) -> bool:
-    mapping = read_yaml(path / "config.yaml")
-    return isinstance(mapping, dict) and "data" in mapping
-
-
 def _due(path: Path, split: str) -> list[dict[str, object]]:
     """Overrides of each evaluation that is missing, or older than the last checkpoint."""
     run = RunFolder.open(path)
@@ -461,11 +443,3 @@ def _load(path: Path, file: Path) -> FewShotRun:
     if missing:
         raise UserError(f"{file} lacks {', '.join(missing)}; run `metarl evaluate {path}` again")
     return FewShotRun(path, load_config(RunFolder.open(path).config_file), result)
-
-
-def _flatten(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flatten(f"{prefix}{key}.", value)
-        else:
-            yield f"{prefix}{key}", value

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from metarl.config import PlaceConfig, read_yaml
+from metarl.config import PlaceConfig
 from metarl.errors import nearest
 from metarl.plugins import ConfigClasses
 from metarl.validation import require, require_at_least
@@ -151,6 +150,7 @@ class FewShotRunConfig(PlaceConfig):
 class FewShotConfig:
     """A few-shot experiment; the content of a preset, and of a run folder's `config.yaml`."""
 
+    title: ClassVar[str] = "few-shot"
     experiment: ClassVar[str] = "metarl.fewshot.experiment:FewShotExperiment"
     suite: ClassVar[str] = "metarl.fewshot.suite"
     may_change: ClassVar[tuple[str, ...]] = ("run.iterations", "run.threads", "data.root")
@@ -170,11 +170,3 @@ class FewShotConfig:
         from metarl.fewshot.methods import find_method, methods
 
         return ConfigClasses(methods, find_method)
-
-
-def is_few_shot(folder: str | Path) -> bool:
-    """Whether a run folder is one of a few-shot run; UserError for one that is none or damaged."""
-    from metarl.training.run_folder import RunFolder
-
-    mapping = read_yaml(RunFolder.open(folder).config_file)
-    return isinstance(mapping, Mapping) and "data" in mapping

@@ -70,7 +70,7 @@ def report_html(comparison: Comparison, pictures: Mapping[tuple[str, str], bytes
 
     Args:
         comparison: what to report.
-        pictures: SVG files by family and name, a key of `CAPTIONS`; those missing are left out.
+        pictures: SVG files by slug and name, a key of `CAPTIONS`; those missing are left out.
     """
     title = f"metarl comparison, {comparison.split} tasks"
     sections = [_family(family, pictures) for family in comparison.families]
@@ -109,7 +109,7 @@ def _family(family: FamilyComparison, pictures: Mapping[tuple[str, str], bytes])
         html.table(HEADINGS, [cells(learner) for learner in family.learners]),
         html.bullets(family.remarks),
         _order(family),
-        *(_figure(name, family, pictures.get((family.name, name))) for name in CAPTIONS),
+        *(_figure(name, family, pictures.get((family.slug, name))) for name in CAPTIONS),
         _improvements(family),
         _differences(family),
         _task_definition(family),

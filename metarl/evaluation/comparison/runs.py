@@ -3,13 +3,13 @@
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from metarl.config import Config, load_config
+from metarl.config import Config, flatten, kind_of_file, load_config
 from metarl.errors import UserError
 from metarl.evaluation.curves import AdaptationCurve
 from metarl.training.checkpoints import Checkpoints
@@ -66,7 +66,7 @@ class EvaluatedRun:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The settings that make a learner, by dotted key."""
-        flat = dict(_flatten("", dataclasses.asdict(self.config)))
+        flat = flatten(dataclasses.asdict(self.config))
         found = {key: value for key, value in flat.items() if key.startswith(_IDENTITY)}
         return found | {_RATES: self.curve.details.get("inner_learning_rates")}
 
@@ -101,6 +101,19 @@ def find_runs(folders: Iterable[str | Path]) -> list[Path]:
             raise UserError(f"no run in {folder}, and none below it; `metarl train` makes one")
         found |= {run.resolve(): run for run in runs if run.resolve() not in found}
     return list(found.values())
+
+
+def kind_of_runs(paths: Sequence[Path]) -> Any:
+    """The configuration class of these run folders; UserError where they are of several kinds."""
+    kinds = {path: kind_of_file(path / "config.yaml") for path in paths}
+    first = paths[0]
+    for path, kind in kinds.items():
+        if kind is not kinds[first]:
+            raise UserError(
+                f"{first} is a {kinds[first].title} run and {path} is a {kind.title} run; "
+                "compare them apart"
+            )
+    return kinds[first]
 
 
 def load_runs(
@@ -156,14 +169,6 @@ def _load(path: Path, split: str) -> EvaluatedRun:
     if not isinstance(config, Config):
         raise UserError(f"{path} is no meta-RL run: {run.config_file} has no section `tasks`")
     return EvaluatedRun(path, config, run.read_versions(), curve)
-
-
-def _flatten(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flatten(f"{prefix}{key}.", value)
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _split_version(family: str) -> tuple[str, str]:
