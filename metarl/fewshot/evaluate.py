@@ -13,7 +13,7 @@ from metarl.errors import UserError
 from metarl.fewshot.config import EpisodesConfig
 from metarl.fewshot.data import Curves, DataSet
 from metarl.fewshot.episodes import Episodes
-from metarl.fewshot.learner import FewShotLearner, Prediction
+from metarl.fewshot.learner import FewShotLearner, Prediction, log_density
 from metarl.tasks import stream
 
 
@@ -106,8 +106,10 @@ def refuse_not_finite(found: EpisodeScores) -> None:
     """UserError where predictions of some episodes are not finite numbers: training or adaptation
     has diverged, and a mean over episodes says nothing."""
     wrong = ~np.isfinite(found.scores)
-    if found.kind == "classification":
-        wrong |= np.isnan(found.log_likelihood)
+    unknown = np.isnan(found.log_likelihood)
+    # All are, where a method for curves does not say how sure it is.
+    if found.kind == "classification" or not unknown.all():
+        wrong |= unknown
     if wrong.any():
         step = int(wrong.any(axis=0).argmax())
         raise UserError(
@@ -163,5 +165,5 @@ def _values(prediction: Prediction, targets: Tensor) -> tuple[Tensor, Tensor, Te
         nothing = torch.full_like(error, torch.nan)
         return error.square().mean(dim=1), nothing.mean(dim=1), torch.stack([nothing] * 2, dim=-1)
     std = std.squeeze(-1)
-    density = torch.distributions.Normal(mean.squeeze(-1), std).log_prob(targets.squeeze(-1))
+    density = log_density(targets.squeeze(-1), mean.squeeze(-1), std)
     return error.square().mean(dim=1), density.mean(dim=1), torch.stack([error / std, std], dim=-1)

@@ -49,6 +49,13 @@ class Prediction:
     """Regression, where the method knows how sure it is: `[B, m, 1]`."""
 
 
+def log_density(values: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Of normal distributions at `values`, elementwise; not a number where `mean` or `std` are not,
+    as torch would refuse: a network that has diverged is found, and named, where losses and
+    predictions are judged."""
+    return torch.distributions.Normal(mean, std, validate_args=False).log_prob(values)
+
+
 class TrainingSource(Protocol):
     """Training examples of one iteration, drawn from its own random streams."""
 

@@ -137,6 +137,27 @@ def test_predictions_that_are_not_finite_are_refused() -> None:
     refuse_not_finite(EpisodeScores("classification", scores, -scores, nothing))
     with pytest.raises(UserError, match=r"in 4 of 4 episodes are not finite, first after 0 adap"):
         refuse_not_finite(EpisodeScores("classification", scores, nothing, nothing))
+    unsure = nothing.copy()
+    unsure[:3] = -1.0
+    with pytest.raises(UserError, match=r"in 1 of 4 episodes are not finite, first after 0 adap"):
+        refuse_not_finite(EpisodeScores("regression", scores, unsure, nothing))
     scores[2, 1:] = np.inf
     with pytest.raises(UserError, match=r"in 1 of 4 episodes are not finite, first after 1 adap"):
         refuse_not_finite(EpisodeScores("regression", scores, nothing, nothing))
+
+
+def test_a_diverged_network_of_curves_is_refused_in_words() -> None:
+    mapping = CURVES | {
+        "algorithm": {"name": "platipus", "inner_learning_rate": 1e30, "inner_steps": 1},
+        "evaluation": {"episodes": 3, "steps": 3},
+    }
+    found = evaluate(FewShotExperiment.from_config(from_mapping(mapping, "test")), "test", 3)
+    with pytest.raises(UserError, match=r"in 3 of 3 episodes are not finite, first after 1 adap"):
+        refuse_not_finite(found)
+
+
+def test_training_that_diverges_on_curves_is_stopped_in_words() -> None:
+    mapping = CURVES | {"algorithm": {"name": "platipus", "inner_learning_rate": 1e30}}
+    experiment = FewShotExperiment.from_config(from_mapping(mapping, "test"))
+    with pytest.raises(FloatingPointError, match=r"loss is not finite; lower"):
+        experiment.iterate(1)

@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 
 from metarl.errors import UserError
 from metarl.fewshot.episodes import Episodes
-from metarl.fewshot.learner import Prediction, TrainingSource
+from metarl.fewshot.learner import Prediction, TrainingSource, log_density
 from metarl.fewshot.methods import register_method
 from metarl.fewshot.methods.chunked import (
     Found,
@@ -105,7 +105,7 @@ class CNP(EmbeddingLearner):
         y = torch.cat([episodes.support_targets, episodes.query_targets], dim=1)
         context = (episodes.support_inputs, episodes.support_targets, drawn[0])
         mean, std = self.distribution(*context, queries=x)
-        density = torch.distributions.Normal(mean, std).log_prob(y)
+        density = log_density(y, mean, std)
         error = (mean - y).square().mean(dim=(1, 2))
         return {"total": -density.mean(dim=(1, 2)), "mse": error}, ()
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from metarl.algorithms.learner import copied
 from metarl.fewshot.episodes import Episodes
-from metarl.fewshot.learner import FewShotLearner, Prediction, TrainingSource
+from metarl.fewshot.learner import FewShotLearner, Prediction, TrainingSource, log_density
 from metarl.fewshot.methods import register_method
 from metarl.policies import Parameters
 from metarl.validation import require_positive
@@ -65,7 +65,7 @@ class BayesianLinear(FewShotLearner):
         """Negative log-likelihood and squared error of the queries."""
         mean, std = self.distribution(episodes)
         targets = episodes.query_targets
-        density = torch.distributions.Normal(mean, std).log_prob(targets.double())
+        density = log_density(targets.double(), mean, std)
         error = (mean - targets).square().mean(dim=(1, 2))
         return {"total": -density.mean(dim=(1, 2)), "mse": error}
 

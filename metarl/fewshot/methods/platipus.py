@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from metarl.fewshot.episodes import Episodes
-from metarl.fewshot.learner import Prediction, TrainingSource
+from metarl.fewshot.learner import Prediction, TrainingSource, log_density
 from metarl.fewshot.methods import register_method
 from metarl.fewshot.methods.chunked import ChunkedLearner, Found, mixture, named, part
 from metarl.fewshot.methods.maml import require_ways, score
@@ -121,8 +121,8 @@ class Platipus(ChunkedLearner):
         """Of the queries given phi, a mean over them `[B]`."""
         if self.problem.kind == "classification":
             return self.loss(outputs, targets)
-        density = torch.distributions.Normal(outputs, self.parameters["log_noise"].exp())
-        return -density.log_prob(targets).mean(dim=(1, 2))
+        density = log_density(targets, outputs, self.parameters["log_noise"].exp())
+        return -density.mean(dim=(1, 2))
 
     # The inner loop -----------------------------------------------------------------------------
 
