@@ -1,6 +1,7 @@
 """The command line: `metarl list`, `train`, `evaluate`, `compare`, `benchmark`, and others."""
 
 import argparse
+import importlib
 import json
 import os
 import signal
@@ -424,35 +425,19 @@ def _evaluate_few_shot(folder: str, overrides: dict[str, object], console: Any) 
 
 def _compare(options: argparse.Namespace, dotted: list[str]) -> int:
     from metarl.continual.config import ContinualConfig
+    from metarl.evaluation.compare import output_folder
     from metarl.evaluation.comparison.runs import find_runs, kind_of_runs
     from metarl.fewshot.config import FewShotConfig
 
     _refuse(dotted, ())
     runs = find_runs(options.folders)
     kind = kind_of_runs(runs)
-    if kind is FewShotConfig:
-        from metarl.fewshot import compare
-
-        if options.split == "ood":
-            raise UserError(
-                "--split ood is of meta-RL runs; few-shot runs have test and validation"
-            )
-        return _compare_runs(compare, options, runs, split=options.split or "test")
-    if kind is ContinualConfig:
-        from metarl.continual import compare
-
-        if options.split is not None:
-            raise UserError("--split is of meta-RL runs; these are continual runs, so leave it out")
-        return _compare_runs(compare, options, runs)
-    from metarl.evaluation import compare
-
-    return _compare_runs(compare, options, options.folders, split=options.split or "test")
-
-
-def _compare_runs(compare: Any, options: argparse.Namespace, runs: Any, **more: Any) -> int:
-    """`compare` is the module that compares runs of a kind, `more` what only its loading takes."""
-    from metarl.evaluation.compare import output_folder
-
+    if kind is ContinualConfig and options.split is not None:
+        raise UserError("--split is of meta-RL runs; these are continual runs, so leave it out")
+    if kind is FewShotConfig and options.split == "ood":
+        raise UserError("--split ood is of meta-RL runs; few-shot runs have test and validation")
+    split = {} if kind is ContinualConfig else {"split": options.split or "test"}
+    compare = importlib.import_module(kind.comparison)
     folder = output_folder(options.output, compare.is_part)
     with _status() as status:
         comparison = compare.load_comparison(
@@ -460,7 +445,7 @@ def _compare_runs(compare: Any, options: argparse.Namespace, runs: Any, **more: 
             allow_mixed=options.allow_mixed,
             evaluate=options.evaluate,
             on_step=status.update,
-            **more,
+            **split,
         )
         report = compare.write_comparison(comparison, folder, status.update)
     _show(options, report, compare.as_json(comparison), compare.terminal_tables(comparison))

@@ -169,6 +169,9 @@ class ExperimentConfig(Protocol):
 
     title: ClassVar[str]
     """What the kind is called."""
+    comparison: ClassVar[str]
+    """The module of `load_comparison`, `write_comparison`, `terminal_tables`, `as_json` and
+    `is_part`."""
     experiment: ClassVar[str]
     """Where its `Trainable` is made: `module:Class`, with a method `from_config`."""
     may_change: ClassVar[tuple[str, ...]]
@@ -195,6 +198,7 @@ class Config:
     """A meta-RL experiment; the content of a preset, and of a run folder's `config.yaml`."""
 
     title: ClassVar[str] = "meta-RL"
+    comparison: ClassVar[str] = "metarl.evaluation.compare"
     experiment: ClassVar[str] = "metarl.training.experiment:Experiment"
     suite: ClassVar[str] = "metarl.evaluation.suite"
     may_change: ClassVar[tuple[str, ...]] = (

@@ -14,10 +14,7 @@ T = TypeVar("T")
 
 
 class SuiteSupport(Protocol):
-    """What is in a module that a configuration's class names as its `suite`."""
-
-    COMPARISON: str
-    """The module of `load_comparison`, `write_comparison` and `terminal_tables`."""
+    """The functions of a module that a configuration's class names as its `suite`."""
 
     def find_evaluation(self, run: RunFolder, config: Any, iteration: int) -> Any | None:
         """The evaluation in a run folder, if it is of this iteration and of these settings."""

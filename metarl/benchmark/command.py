@@ -16,7 +16,6 @@ from metarl.errors import UserError
 from metarl.files import cannot_write
 from metarl.jobs import Job
 from metarl.simulation.cpus import usable_cpus
-from metarl.suites import support_of
 from metarl.training.interrupts import StopRequest
 from metarl.training.run_folder import RunFolder
 
@@ -102,7 +101,7 @@ def run_benchmark(
             if compare:
                 print(compare(paths, output, split))
             else:
-                print(_compare(support_of(done[0].config).COMPARISON, paths, output, split))
+                print(_compare(done[0].config.comparison, paths, output, split))
         return 1 if failed else 0
 
 

@@ -111,6 +111,7 @@ class ContinualConfig:
     """A continual experiment; the content of a preset, and of a run folder's `config.yaml`."""
 
     title: ClassVar[str] = "continual"
+    comparison: ClassVar[str] = "metarl.continual.compare"
     experiment: ClassVar[str] = "metarl.continual.experiment:ContinualExperiment"
     may_change: ClassVar[tuple[str, ...]] = ("run.threads",)
 

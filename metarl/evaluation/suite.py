@@ -9,9 +9,7 @@ from metarl.evaluation.run import evaluate_run
 from metarl.suites import load_complete
 from metarl.training.run_folder import RunFolder
 
-__all__ = ["COMPARISON", "evaluate", "find_evaluation", "settings_to_share", "table"]
-
-COMPARISON = "metarl.evaluation.compare"
+__all__ = ["evaluate", "find_evaluation", "settings_to_share", "table"]
 
 
 def find_evaluation(run: RunFolder, config: Config, iteration: int) -> AdaptationCurve | None:

@@ -151,6 +151,7 @@ class FewShotConfig:
     """A few-shot experiment; the content of a preset, and of a run folder's `config.yaml`."""
 
     title: ClassVar[str] = "few-shot"
+    comparison: ClassVar[str] = "metarl.fewshot.compare"
     experiment: ClassVar[str] = "metarl.fewshot.experiment:FewShotExperiment"
     suite: ClassVar[str] = "metarl.fewshot.suite"
     may_change: ClassVar[tuple[str, ...]] = ("run.iterations", "run.threads", "data.root")

@@ -11,9 +11,7 @@ from metarl.fewshot.run import evaluate_few_shot
 from metarl.suites import load_complete
 from metarl.training.run_folder import RunFolder
 
-__all__ = ["COMPARISON", "evaluate", "find_evaluation", "settings_to_share", "table"]
-
-COMPARISON = "metarl.fewshot.compare"
+__all__ = ["evaluate", "find_evaluation", "settings_to_share", "table"]
 
 
 def find_evaluation(run: RunFolder, config: FewShotConfig, iteration: int) -> FewShotResult | None:

@@ -145,7 +145,7 @@ def test_seeds_of_several_runs_are_pooled(run, tmp_path):
 def test_continual_and_meta_rl_runs_are_not_mixed(run, tmp_path, capsys):
     meta = make_meta_run(tmp_path / "meta")
     error = refused(capsys, meta, run, "--output", tmp_path / "out")
-    assert f"{meta} is a meta-RL run and {run} is a continual run" in error
+    assert f"{run} is a continual run and {meta} is a meta-RL run" in error
     assert not (tmp_path / "out").exists()
 
 

@@ -106,14 +106,15 @@ def find_runs(folders: Iterable[str | Path]) -> list[Path]:
 def kind_of_runs(paths: Sequence[Path]) -> Any:
     """The configuration class of these run folders; UserError where they are of several kinds."""
     kinds = {path: kind_of_file(path / "config.yaml") for path in paths}
-    first = paths[0]
-    for path, kind in kinds.items():
-        if kind is not kinds[first]:
+    # Meta-RL is what the others are told apart from.
+    one = next((path for path in paths if kinds[path] is not Config), paths[0])
+    for other, kind in kinds.items():
+        if kind is not kinds[one]:
             raise UserError(
-                f"{first} is a {kinds[first].title} run and {path} is a {kind.title} run; "
+                f"{one} is a {kinds[one].title} run and {other} is a {kind.title} run; "
                 "compare them apart"
             )
-    return kinds[first]
+    return kinds[one]
 
 
 def load_runs(
