@@ -116,7 +116,7 @@ def test_a_data_set_in_the_folder_takes_options() -> None:
         return load_data(config(data={"name": f"few_shot_code:{name}", "options": options}).data)
 
     assert load("read", height=2.5).protocol == "always 2.5"
-    with pytest.raises(UserError, match=r"data.options of few_shot_code:read: .*'width'"):
+    with pytest.raises(UserError, match=r"data.options of flat: .*'width'"):
         load("read", width=1)
     with pytest.raises(UserError, match="must return a DataSet or Curves, got None"):
         load("read_nothing")

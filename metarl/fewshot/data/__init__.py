@@ -14,7 +14,7 @@ from metarl.fewshot.data.folder import FolderOptions, read_folder
 from metarl.fewshot.data.gaussian_process import GaussianProcess
 from metarl.fewshot.data.glyphs import GlyphOptions, read_glyphs
 from metarl.fewshot.data.omniglot import OmniglotOptions, read_omniglot
-from metarl.fewshot.data.options import with_options
+from metarl.fewshot.data.options import require_arguments, with_options
 from metarl.fewshot.data.sinusoids import Sinusoids
 from metarl.fewshot.data.texts import TextOptions
 from metarl.plugins import object_named
@@ -41,10 +41,9 @@ def load_data(config: DataConfig) -> DataSet | Curves:
         raise UserError(f"data.name: unknown data set {config.name!r}; {hint}")
     read = object_named(config.name, "data.name") if own else DATA_SETS[config.name]
     options: dict[str, Any] = dict(config.options)
-    try:
-        data = read(root=config.root, split=config.split, **options)
-    except TypeError as error:
-        raise UserError(f"data.options of {config.name}: {error}") from error
+    options |= {"root": config.root, "split": config.split}
+    require_arguments(read, options, config.name)
+    data = read(**options)
     if not isinstance(data, DataSet | Curves):
         raise UserError(f"data.name: {config.name} must return a DataSet or Curves, got {data!r}")
     if isinstance(data, DataSet) and set(data.splits) != set(SPLITS):

@@ -7,6 +7,7 @@ from pathlib import Path
 from metarl.errors import UserError, nearest
 from metarl.fewshot.data.class_splits import ClassSplit, FractionOptions, split_by_fraction
 from metarl.fewshot.data.examples import SPLITS, DataSet
+from metarl.fewshot.data.files import expanded
 from metarl.fewshot.data.options import unknown_split
 from metarl.fewshot.data.texts import TextClasses, TextOptions, text_data
 from metarl.validation import require
@@ -37,13 +38,15 @@ class CsvOptions(TextOptions, FractionOptions):
         require(self.path != "", "path", "must name a CSV file")
         one = len(self.delimiter) == 1
         require(one, "delimiter", f"must be one character, got {self.delimiter!r}")
+        two = self.text_column != self.label_column
+        require(two, "text_column", f"must be another column than the labels', {self.text_column}")
 
 
 def read_csv(root: str | None, split: str, options: CsvOptions) -> DataSet:
     """The texts; UserError where a file, column or label is not as it has to be."""
     if split != "default":
         raise unknown_split("csv", split, "default")
-    path = Path(root or "", options.path).expanduser()
+    path = expanded(Path(root or "", options.path), "data.options.path")
     rows = _rows(path, options)
     texts: dict[str, list[str]] = {}
     for row in rows:
@@ -90,7 +93,13 @@ def _rows(path: Path, options: CsvOptions) -> list[Row]:
 
 
 def _row(path: Path, line: int, row: Row, options: CsvOptions, wanted: list[str]) -> Row:
-    """What is wanted of a line, which must have a text and a label."""
+    """What is wanted of a line, which must have a text and a label, and no more fields than the
+    header."""
+    if None in row:
+        raise UserError(
+            f"{path}: line {line} has more fields than the header; put a text with "
+            f"{options.delimiter!r} in it in double quotes"
+        )
     for column in (options.text_column, options.label_column):
         if not row[column].strip():
             raise UserError(

@@ -2,13 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import is_dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from metarl.errors import UserError
+from metarl.fewshot.data.options import require_arguments
 from metarl.fewshot.episodes import Episodes
+from metarl.validation import InvalidValue, build
 
 
 class Curves(ABC):
@@ -33,12 +36,19 @@ class Curves(ABC):
         return Episodes(x[:, :shots], y[:, :shots], x[:, shots:], y[:, shots:], none)
 
 
-def reader_of(curves: Callable[..., Curves]) -> Callable[..., Curves]:
-    """What `DATA_SETS` holds for curves, which have neither files nor splits."""
+def reader_of(curves: type[Curves]) -> Callable[..., Curves]:
+    """What `DATA_SETS` holds for curves, which have neither files nor splits. Options are what the
+    class is made with: the fields of a dataclass are checked like the configuration."""
 
     def read(root: str | None, split: str, **options: Any) -> Curves:
         if split != "default":
             raise UserError(f"data.split: curves are drawn afresh; leave it out, got {split!r}")
-        return curves(**options)
+        if not is_dataclass(curves):
+            require_arguments(curves, options, curves.name)
+            return curves(**options)
+        try:
+            return build(curves, options, "data.options")
+        except InvalidValue as error:
+            raise UserError(str(error)) from error
 
     return read

@@ -73,7 +73,8 @@ class Examples:
 class DataSet:
     """Training, validation and test classes.
 
-    Raises UserError for a class in two of them, and for images of different sizes.
+    Raises UserError for a class in two of them, for images of different sizes, and for a token
+    number without a word.
     """
 
     name: str
@@ -103,6 +104,12 @@ class DataSet:
         shapes = {tuple(each.inputs.shape[1:]) for each in self.splits.values()}
         if self.kind == "images" and len(shapes) > 1:
             raise UserError(f"{self.name}: images of different sizes in its splits, {shapes}")
+        highest = max(int(each.inputs.max()) for each in self.splits.values())
+        if self.kind == "texts" and highest >= len(self.vocabulary):
+            raise UserError(
+                f"{self.name}: token number {highest} has no word in its vocabulary of "
+                f"{len(self.vocabulary)}"
+            )
 
     def source_hash(self, split: str) -> str:
         """First 16 hex digits of a SHA-256 of a split: of its texts, so that settings of how words

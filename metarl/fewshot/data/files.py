@@ -41,9 +41,9 @@ def find_file(file: RemoteFile, root: str | None) -> Path:
     folder = root or os.environ.get("METARL_DATA")
     if not folder:
         return _download(file)
-    path = Path(folder).expanduser() / file.path
+    setting = "data.root" if root else "METARL_DATA"
+    path = expanded(folder, setting) / file.path
     if not path.is_file():
-        setting = "data.root" if root else "METARL_DATA"
         raise UserError(
             f"{setting} is {folder}, which has no {file.path}; put {file.url} there, or leave out "
             f"{setting} to download it"
@@ -53,7 +53,16 @@ def find_file(file: RemoteFile, root: str | None) -> Path:
 
 def cache_folder() -> Path:
     """METARL_CACHE where that is set, else the usual place of the operating system."""
-    return Path(os.environ.get("METARL_CACHE") or pooch.os_cache("metarl")).expanduser()
+    return expanded(os.environ.get("METARL_CACHE") or pooch.os_cache("metarl"), "METARL_CACHE")
+
+
+def expanded(path: str | Path, setting: str) -> Path:
+    """The path with a home folder in place of ~; UserError, which names the setting that it is
+    from, where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{setting}: {path} is in the home folder of nobody here") from error
 
 
 def checksum(path: Path) -> str:

@@ -10,13 +10,15 @@ from PIL import Image, ImageOps
 from metarl.errors import UserError
 from metarl.fewshot.data.class_splits import FractionOptions, split_by_fraction
 from metarl.fewshot.data.examples import SPLITS, DataSet
-from metarl.fewshot.data.files import Arrays, cached
+from metarl.fewshot.data.files import Arrays, cached, expanded
 from metarl.fewshot.data.images import ROTATIONS, ImageClass, Rotations, image_examples
 from metarl.fewshot.data.options import unknown_split
-from metarl.validation import require, require_at_least
+from metarl.validation import require
 
 ClassFiles = dict[str, list[Path]]
 """The images of each class."""
+LARGEST = 4096
+"""Pixels along a side."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,15 @@ class FolderOptions(FractionOptions):
         super().__post_init__()
         require(self.path != "", "path", "must name a folder of class folders with images")
         require(self.channels in (1, 3), "channels", f"must be 1 or 3, got {self.channels}")
-        require_at_least(1, self, "image_size")
+        size = self.image_size
+        require(1 <= size <= LARGEST, "image_size", f"must be 1 to {LARGEST} pixels, got {size}")
 
 
 def read_folder(root: str | None, split: str, options: FolderOptions) -> DataSet:
     """The images; UserError where a folder or an image is not as it has to be."""
     if split != "default":
         raise unknown_split("folder", split, "default")
-    folder = Path(root or "", options.path).expanduser()
+    folder = expanded(Path(root or "", options.path), "data.options.path")
     files, how = _class_files(folder, options)
     key: dict[str, object] = {
         "version": 2,
@@ -89,6 +92,12 @@ def _class_files(folder: Path, options: FolderOptions) -> tuple[dict[str, ClassF
         if split not in told:
             there = " and ".join(told)
             raise UserError(f"{folder} has class folders in {there}, but none in {split}; add them")
+    others = [name for name in top if name not in SPLITS]
+    if others:
+        raise UserError(
+            f"{folder} has {others[0]} beside train, validation and test; move it into one of them "
+            "or out of the folder"
+        )
     files = {
         split: {name: _images(path) for name, path in _folders(top[split]).items()}
         for split in SPLITS
@@ -125,7 +134,10 @@ def _images(folder: Path) -> list[Path]:
 
 def _state(path: Path) -> list[object]:
     """What changes when an image does."""
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
     return [str(path.absolute()), status.st_size, status.st_mtime_ns]
 
 
@@ -145,9 +157,13 @@ def _read(path: Path, options: FolderOptions) -> np.ndarray:
             upright = _eight_bits(ImageOps.exif_transpose(image), options.channels)
             pixels = np.asarray(upright.resize(size, Image.Resampling.LANCZOS))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"cannot read image {path}: {error}; mend or remove it") from error
+        raise _unreadable(path, error) from error
     pixels = pixels[None] if options.channels == 1 else np.moveaxis(pixels, -1, 0)
     return 255 - pixels if options.invert else pixels
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"cannot read image {path}: {error}; mend or remove it")
 
 
 def _eight_bits(image: Image.Image, channels: int) -> Image.Image:

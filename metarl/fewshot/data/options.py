@@ -1,6 +1,7 @@
 """What a data set takes under `data.options`: a dataclass, checked like the configuration."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from metarl.errors import UserError
@@ -23,6 +24,19 @@ def with_options(
         return read(root, split, chosen)
 
     return reader
+
+
+def require_arguments(
+    function: Callable[..., object], given: Mapping[str, object], name: str
+) -> None:
+    """UserError where a function of a person's own does not take these arguments, or takes more.
+
+    Before it is called, so that a TypeError in it stays what it is.
+    """
+    try:
+        inspect.signature(function).bind(**given)
+    except TypeError as error:
+        raise UserError(f"data.options of {name}: {error}") from error
 
 
 def unknown_split(name: str, split: str, *known: str) -> UserError:

@@ -78,6 +78,12 @@ def test_path_below_the_root(tmp_path: Path) -> None:
         ([], {}, r"own\.csv has no lines with a text and a label"),
         ([["", "label 1"]], {}, r"own\.csv: line 2 has nothing in column 'text'; mend or drop it"),
         ([*rows(8), ["text", " "]], {}, r"line 26 has nothing in column 'label'; mend or drop it"),
+        (
+            [*rows(8), ["I want 0", "label 1", "d", "train", " a refund"]],
+            {},
+            r"own\.csv: line 26 has more fields than the header; put a text with ',' in it",
+        ),
+        (rows(), {"label_column": "text"}, "text_column must be another column than the labels'"),
         (rows(8, 1), {}, "label 'label 0' has one text; every label takes 2 at least"),
         (rows(4), {}, "4 classes are too few to split"),
         (
@@ -118,3 +124,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read("")
     with pytest.raises(UserError, match=r"cannot read .*: .*it must be a CSV file"):
         read(str(tmp_path))
+    with pytest.raises(
+        UserError, match=r"data\.options\.path: ~no-one/own\.csv is in the home fol"
+    ):
+        read("~no-one/own.csv")

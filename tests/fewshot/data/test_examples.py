@@ -102,6 +102,12 @@ def test_images_of_different_sizes() -> None:
         DataSet("own", "images", {"train": images(("a",)), "test": other}, "how")
 
 
+def test_a_text_of_words_that_no_one_knows() -> None:
+    texts = dataclasses.replace(images(("a", "b")), inputs=torch.tensor([[2, 0], [3, 1]] * 2))
+    with pytest.raises(UserError, match="token number 3 has no word in its vocabulary of 3"):
+        DataSet("own", "texts", {"train": texts}, "how", ("<padding>", "<unknown>", "word"))
+
+
 def test_a_data_set_without_test_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(root: str | None, split: str) -> DataSet:
         return DataSet("own", "images", {"train": images(("a",))}, "how")

@@ -172,6 +172,27 @@ def test_unreadable_image(tmp_path: Path) -> None:
         read(tmp_path / "own")
 
 
+def test_an_image_that_leads_nowhere(tmp_path: Path) -> None:
+    make_classes(tmp_path / "own", NAMES)
+    (tmp_path / "own" / NAMES[0] / "link.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(UserError, match=r"cannot read image .*class a/link\.png: .*remove it"):
+        read(tmp_path / "own")
+
+
+def test_a_size_that_no_image_has(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"image_size must be 1 to 4096 pixels, got 1000000000"):
+        read(tmp_path, image_size=1_000_000_000)
+
+
+def test_class_folders_beside_the_splits(tmp_path: Path) -> None:
+    for split, names in (("train", NAMES[:3]), ("validation", NAMES[3:5]), ("test", NAMES[5:])):
+        make_classes(tmp_path / "own" / split, names)
+    make_classes(tmp_path / "own", ["class x"])
+    message = "own has class x beside train, validation and test; move it into one of them"
+    with pytest.raises(UserError, match=message):
+        read(tmp_path / "own")
+
+
 def test_refused_splits(tmp_path: Path) -> None:
     make_classes(tmp_path / "own" / "train", NAMES[:3])
     make_classes(tmp_path / "own" / "test", NAMES[2:])

@@ -90,7 +90,15 @@ def test_episodes_of_curves_depend_on_their_own_stream_only():
     ("config", "message"),
     [
         (DataConfig("sinusoids", options={"noise": -1.0}), "data.options.noise must be at least"),
-        (DataConfig("sinusoids", options={"nois": 1.0}), "data.options of sinusoids"),
+        (
+            DataConfig("sinusoids", options={"nois": 1.0}),
+            "data.options.nois is not a known key; did you mean 'noise'",
+        ),
+        (DataConfig("sinusoids", options={"noise": True}), "noise must be a number, got True"),
+        (
+            DataConfig("gaussian_process", options={"noise": math.inf}),
+            "noise must be a finite number, got inf",
+        ),
         (DataConfig("gaussian_process", options={"length": 0.0}), "length must be greater than 0"),
         (DataConfig("gaussian_process", split="lake"), "data.split: curves are drawn afresh"),
         (DataConfig("sinusoids", train_on_validation=True), "curves have no validation classes"),
