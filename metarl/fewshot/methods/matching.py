@@ -98,13 +98,14 @@ def query_in_context(
     parameters: Mapping[str, Tensor], queries: Tensor, support: Tensor, steps: int
 ) -> Tensor:
     """f(x, S) `[B, m, F]`: h_k = LSTM(f'(x), [h_k-1, r_k-1], c_k-1) + f'(x), where
-    r_k = sum_i softmax_i(h_k . g(x_i)) g(x_i): eqs. 3 to 6 and appendix A.1."""
-    hidden = cell = read = torch.zeros_like(queries)
+    r_k-1 = sum_i softmax_i(h_k-1 . g(x_i)) g(x_i): eqs. 3 to 6 and appendix A.1. With h_0 = 0 the
+    first r is the mean of the support set."""
+    hidden = cell = torch.zeros_like(queries)
     for _ in range(steps):
+        read = (hidden @ support.transpose(1, 2)).softmax(dim=-1) @ support
         state = torch.cat([hidden, read], dim=-1)
         hidden, cell = lstm_cell(parameters, "attention", queries, state, cell)
         hidden = hidden + queries
-        read = (hidden @ support.transpose(1, 2)).softmax(dim=-1) @ support
     return hidden
 
 

@@ -163,9 +163,9 @@ def test_query_in_context_by_its_equations():
         "attention.lstm_bias": torch.from_numpy(normal(size=8)).float(),
     }
     nothing = torch.zeros_like(query)
-    hidden, cell = lstm_cell(
-        parameters, "attention", query, torch.zeros(1, 1, 4), nothing
-    )  # h_0, r_0, c_0 are zero
+    # h_0 and c_0 are zero, so that r_0 attends to both alike.
+    state = torch.cat([nothing, (first + second) / 2], dim=-1)
+    hidden, cell = lstm_cell(parameters, "attention", query, state, nothing)
     hidden = hidden + query
     likeness = [float((hidden * each).sum()) for each in (first, second)]
     share = 1 / (1 + math.exp(likeness[1] - likeness[0]))
@@ -173,8 +173,8 @@ def test_query_in_context_by_its_equations():
     state = torch.cat([hidden, read], dim=-1)
     expected = lstm_cell(parameters, "attention", query, state, cell)[0] + query
     support = torch.cat([first, second], dim=1)
-    found = query_in_context(parameters, query, support, steps=2)
-    assert torch.allclose(found, expected, atol=1e-6)
+    assert torch.allclose(query_in_context(parameters, query, support, 1), hidden, atol=1e-6)
+    assert torch.allclose(query_in_context(parameters, query, support, 2), expected, atol=1e-6)
 
 
 def test_full_context_depends_on_the_order_of_the_support_set():
