@@ -68,7 +68,10 @@ class Relation(MetricLearner):
         """The encoder's and the relation module's."""
         config = self.config
         self.module = RelationModule(
-            map_shape(self.problem.encoder), config.channels, config.hidden_size
+            map_shape(self.problem.encoder),
+            config.channels,
+            config.hidden_size,
+            self.problem.normalization != "none",
         )
         first = super().initial_parameters(generator)
         return {**first, **self.module.initial_parameters(generator)}
@@ -131,23 +134,28 @@ class RelationModule:
     """g: two convolutional blocks on both maps, one after the other, and two linear layers.
 
     Each block is a 3 x 3 convolution, BatchNorm, ReLU and, where there are two places or more to
-    a side, 2 x 2 max pooling. Weights start Glorot-uniform and biases at zero.
+    a side, 2 x 2 max pooling. Weights start Glorot-uniform and biases at zero. A convolution has a
+    bias only without BatchNorm, which would subtract it.
 
     Args:
         shape: height, width and channels of a feature map.
         channels: of both blocks.
         hidden_size: units of the hidden layer.
+        batch_norm: normalise after each convolution.
     """
 
-    def __init__(self, shape: tuple[int, int, int], channels: int, hidden_size: int):
+    def __init__(
+        self, shape: tuple[int, int, int], channels: int, hidden_size: int, batch_norm: bool = True
+    ):
         self.shape, self.channels, self.hidden_size = shape, channels, hidden_size
+        self.normalizes = batch_norm
         sides = shape[:2]
         for _ in range(BLOCKS):
             sides = _pooled(sides)
         self.flat = sides[0] * sides[1] * channels
 
     def initial_parameters(self, generator: np.random.Generator) -> Parameters:
-        """Named `relation...`."""
+        """Named `relation...`; of the blocks `.weight` with `.scale` and `.shift`, or `.shift`."""
         parameters: Parameters = {}
         before = 2 * self.shape[2]
         for block in range(BLOCKS):
@@ -156,6 +164,8 @@ class RelationModule:
             weight = glorot(generator, shape, 9 * before, 9 * self.channels)
             parameters[f"{name}.weight"] = weight
             parameters |= normalization_parameters(name, self.channels)
+            if not self.normalizes:
+                del parameters[f"{name}.scale"]
             before = self.channels
         parameters |= linear_parameters(generator, "relation_hidden", self.flat, self.hidden_size)
         return parameters | linear_parameters(generator, "relation_score", self.hidden_size, 1)
@@ -173,9 +183,13 @@ class RelationModule:
         for block in range(BLOCKS):
             name = f"relation{block}"
             hidden = convolve(hidden, parameters[f"{name}.weight"], stride=1)
-            given = statistics[block] if statistics else None
-            rows, own = normalize(parameters, name, hidden.flatten(1, 3), given)
-            used.append(own)
+            rows = hidden.flatten(1, 3)
+            if self.normalizes:
+                given = statistics[block] if statistics else None
+                rows, own = normalize(parameters, name, rows, given)
+                used.append(own)
+            else:
+                rows = rows + parameters[f"{name}.shift"]
             hidden = _pool(rows.relu().view(hidden.shape))
         units = linear(parameters, "relation_hidden", hidden.flatten(2)).relu()
         logits = linear(parameters, "relation_score", units).squeeze(-1)

@@ -63,6 +63,14 @@ class WeightedMultiTask(RegressionOnFeatures):
             raise UserError(
                 f"algorithm.weights: {len(self.weights)} weights for {tasks} tasks; give one each"
             )
+        self.learnable = torch.bincount(self.parts) > 1
+        """Which tasks have classes to tell apart: the loss of others is 0, whatever s_i is, and
+        would pull it down for ever."""
+        if not self.learnable.any():
+            raise UserError(
+                f"algorithm.tasks: each of the {tasks} tasks has one class, and nothing to tell "
+                "apart; take fewer tasks"
+            )
         parameters = super().initial_parameters(generator)
         if self.config.weighting == "uncertainty":
             parameters[LOG_VARIANCES] = torch.zeros(tasks)
@@ -74,10 +82,11 @@ class WeightedMultiTask(RegressionOnFeatures):
         return super().logits(features, classes).masked_fill(strangers, -torch.inf)
 
     def loss(self, logits: Tensor, classes: Tensor, inputs: Tensor) -> Tensor:
-        """sum_i lambda_i L_i, over the tasks that the batch has examples of, divided by T."""
+        """sum_i lambda_i L_i, over the tasks of two classes or more that the batch has examples of,
+        divided by T."""
         each = F.cross_entropy(logits, classes, reduction="none")
         losses, counts = task_losses(each, self.parts[classes], len(self.weights))
-        there = counts > 0
+        there = (counts > 0) & self.learnable
         if self.config.weighting == "given":
             return weighted_sum(losses, self.weights) / len(losses)
         return (uncertainty_weighted(losses, self.parameters[LOG_VARIANCES]) * there).mean()

@@ -12,6 +12,7 @@ from metarl.errors import UserError
 from metarl.fewshot.episodes import Episodes
 from metarl.fewshot.evaluate import evaluate
 from metarl.fewshot.experiment import FewShotExperiment
+from metarl.fewshot.methods import metric
 from metarl.fewshot.methods.mutual_distance import MutualDistance
 from metarl.fewshot.methods.prototypical import Prototypical
 from metarl.tasks import stream
@@ -119,7 +120,7 @@ def test_prediction_reads_no_query_target_and_changes_nothing(monkeypatch, name)
 
 
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("normalization", ["support", "running"])
+@pytest.mark.parametrize("normalization", ["support", "running", "none"])
 @pytest.mark.parametrize("iterations", [0, 4])
 def test_queries_do_not_see_each_other(monkeypatch, name, normalization, iterations):
     if name.startswith("tfidf") and iterations == 0:
@@ -177,9 +178,13 @@ def test_an_episode_is_predicted_as_it_would_be_alone(monkeypatch, name):
 
 @pytest.mark.parametrize("name", ["prototypical", "relation", "fine_tuning"])
 def test_results_do_not_depend_on_threads(monkeypatch, name):
+    monkeypatch.setattr(metric, "EXAMPLES_PER_CHUNK", 1)  # every episode a chunk of its own
     one = trained(made(monkeypatch, name))
     two = trained(experiment(monkeypatch, {"name": name, **ALL[name]}, run={"threads": 2}))
     assert flat(saved(one)) == flat(saved(two))
+    episodes = some_episodes(one)
+    assert len(metric.episode_chunks(episodes, one.device)) == len(episodes.query_targets) > 1
+    assert torch.equal(last(one, episodes), last(two, episodes))
 
 
 def accuracy(run: FewShotExperiment) -> float:

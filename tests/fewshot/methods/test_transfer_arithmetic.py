@@ -18,7 +18,12 @@ from metarl.fewshot.methods.domain_adaptation import BANDWIDTHS, coral, mmd, rev
 from metarl.fewshot.methods.mutual_distance import mutual_distance, rows_of_parts
 from metarl.fewshot.methods.parts import part_of_class
 from metarl.fewshot.methods.tfidf import tfidf
-from metarl.fewshot.methods.weighted_multi_task import task_losses, uncertainty_weighted
+from metarl.fewshot.methods.weighted_multi_task import (
+    WeightedMultiTask,
+    WeightedMultiTaskConfig,
+    task_losses,
+    uncertainty_weighted,
+)
 from metarl.fewshot.models.perceptron import Perceptron
 from metarl.tasks import stream
 
@@ -109,6 +114,17 @@ def test_losses_of_tasks_and_their_learned_weights_by_hand():
     assert counts.tolist() == [2.0, 0.0, 1.0]
     found = uncertainty_weighted(torch.tensor([2.0, 4.0]), torch.tensor([0.0, math.log(2)]))
     assert found.tolist() == pytest.approx([2.0, 2.0 + 0.5 * math.log(2)])
+
+
+def test_a_task_of_one_class_has_no_weight_to_learn():
+    """Its loss is always 0: s would fall for ever, and exp(-s) overflow."""
+    common = (np.random.default_rng(0),)
+    learner = WeightedMultiTask(problem((0, 0, 1, 2, 2)), WeightedMultiTaskConfig(), *common)
+    loss = learner.loss(torch.randn(3, 5), torch.tensor([0, 2, 3]), torch.empty(0))
+    (gradient,) = torch.autograd.grad(loss, learner.parameters["task_log_variances"])
+    assert (gradient != 0.0).tolist() == [True, False, True]
+    with pytest.raises(UserError, match="each of the 5 tasks has one class"):
+        WeightedMultiTask(problem((0, 1, 2, 3, 4)), WeightedMultiTaskConfig(), *common)
 
 
 def test_mutual_distance_counts_each_pair_once():
