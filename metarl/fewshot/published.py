@@ -20,6 +20,7 @@ PADDLE = "PaddleFSL"
 MAML_TF = "MAML-tf"
 PIXELS = {"distance": "cosine", "rule": "neighbor"}
 AS_MANY_QUERIES = "its test episodes have as many queries as shots"
+KOCH = "another loss: whether two images are of one class, from the distance of each feature"
 CONFIDENCE = {
     "primary": "read in the primary source, or in a reproduction that quotes it",
     "second hand": "read in copies of the paper's table",
@@ -89,9 +90,21 @@ def _sinusoids(method: str, errors: tuple[float, float, float], **other: Any) ->
 
 
 PUBLISHED: tuple[Published, ...] = (
-    *_omniglot("siamese", (97.3, 98.4, 88.2, 97.0), MAML_PAPER),
-    *_omniglot("matching", (98.1, 98.9, 93.8, 98.5), MATCHING_PAPER, "primary"),
-    *_omniglot("prototypical", (98.8, 99.7, 96.0, 98.9), PROTOTYPICAL_PAPER, "primary"),
+    *_omniglot("siamese", (97.3, 98.4, 88.2, 97.0), MAML_PAPER, note=KOCH),
+    *_omniglot(
+        "matching",
+        (98.1, 98.9, 93.8, 98.5),
+        MATCHING_PAPER,
+        "primary",
+        settings={"distance": "cosine", "full_context": False},
+    ),
+    *_omniglot(
+        "prototypical",
+        (98.8, 99.7, 96.0, 98.9),
+        PROTOTYPICAL_PAPER,
+        "primary",
+        settings={"distance": "euclidean"},
+    ),
     *_omniglot(
         "maml",
         (98.7, 99.9, 95.8, 98.9),

@@ -183,6 +183,8 @@ fine_tuning      86.0 97.6 72.9 92.3
 raw_inputs       41.7 63.2 26.7 42.6
 """
 VARIANTS = {
+    "matching": ({"distance": "cosine", "full_context": False}, "running", "conv4"),
+    "prototypical": ({"distance": "euclidean"}, "running", "conv4"),
     "maml": ({"first_order": False}, "transductive", "conv4"),
     "maml_first_order": ({"first_order": True}, "transductive", "conv4"),
     "maml_mlp": ({"first_order": False}, "transductive", "mlp"),
@@ -218,7 +220,10 @@ def test_a_figure_belongs_to_the_settings_and_the_batchnorm_mode_it_is_of():
     assert percent("maml", "transductive", first_order=True) == [0.983]
     assert percent("reptile", "transductive") == [0.9768]
     assert percent("reptile", "support") == [0.9539]
-    assert percent("prototypical", "support", ways=20, shots=5) == [0.989]
+    assert percent("prototypical", "support", ways=20, shots=5, distance="euclidean") == [0.989]
+    assert percent("prototypical", "support", distance="cosine") == []
+    assert percent("matching", "support", distance="cosine", full_context=False) == [0.981]
+    assert percent("matching", "support", distance="cosine", full_context=True) == []
     assert percent("reptile", "running") == [0.9539]  # which is not transductive either
     sinusoids = {"data": "sinusoids", "ways": 1, "shots": 5, "model": "mlp"}
     assert percent("maml", **sinusoids, first_order=False) == [0.35, 0.27]
@@ -227,5 +232,5 @@ def test_a_figure_belongs_to_the_settings_and_the_batchnorm_mode_it_is_of():
     for penalty, error in by_penalty.items():
         assert percent("parameter_averaging", **sinusoids, regularization=penalty) == [error]
     assert percent("regression_pretraining", **sinusoids) == [2.19]
-    assert percent("prototypical", "support", ways=7) == []
-    assert percent("prototypical", "running", model="mlp") == []
+    assert percent("prototypical", "support", ways=7, distance="euclidean") == []
+    assert percent("prototypical", "running", model="mlp", distance="euclidean") == []
