@@ -62,6 +62,8 @@ class FewShotRun:
         found = {key: value for key, value in flat.items() if key.startswith(_IDENTITY)}
         # Evaluation may have taken another mode of BatchNorm than training.
         found["model.normalization"] = self.result.details.get("normalization")
+        tested = self.result.details.get("evaluation", {})
+        found["evaluation.checkpoint"] = tested.get("checkpoint", "last")
         # null is the size at test, and that is in no other key.
         for name in SIZES:
             if self.result.kind == "classification" or name != "ways":
@@ -152,6 +154,18 @@ class MethodResult:
         )
 
     @property
+    def best_iterations(self) -> tuple[int, ...]:
+        """Of the parameters that validated best, of each run; empty where they are the last."""
+        found = (run.result.details.get("best_iteration") for run in self.runs)
+        return tuple(int(each) for each in found if each is not None)
+
+    @property
+    def missing_stages(self) -> list[str]:
+        """Which stages of the method have not begun in its runs."""
+        found = (run.result.details.get("missing_stage") for run in self.runs)
+        return list(dict.fromkeys(each for each in found if each))
+
+    @property
     def unfinished(self) -> bool:
         """Whether a training stopped before its last iteration."""
         pairs = zip(self.iterations, self.runs, strict=True)
@@ -215,6 +229,16 @@ class FewShotComparison:
         unfinished = [method.label for method in self.methods if method.unfinished]
         if unfinished:
             found.append(f"trained for fewer iterations than planned: {', '.join(unfinished)}")
+        for method in self.methods:
+            found += [f"{method.label} is not yet whole: {each}" for each in method.missing_stages]
+        best = {method.label: method.best_iterations for method in self.methods}
+        if any(best.values()):
+            told = ", ".join(
+                f"{label} (iteration {', '.join(f'{each:,}' for each in iterations)})"
+                for label, iterations in best.items()
+                if iterations
+            )
+            found.append(f"the parameters are those that validated best: {told}")
         shots = self.first.details["shots"]
         others = {
             method.label: trained

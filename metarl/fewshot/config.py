@@ -164,6 +164,17 @@ class FewShotConfig:
     evaluation: FewShotEvaluationConfig = field(default_factory=FewShotEvaluationConfig)
     run: FewShotRunConfig = field(default_factory=FewShotRunConfig)
 
+    def __post_init__(self) -> None:
+        if self.evaluation.checkpoint == "best":
+            key = "evaluation.checkpoint"
+            message = "best is chosen by validation; set run.evaluate_every above 0, or take last"
+            require(self.run.evaluate_every > 0, key, message)
+            message = (
+                "best is chosen on the validation classes, which data.train_on_validation trains "
+                "on; take last"
+            )
+            require(not self.data.train_on_validation, key, message)
+
     @classmethod
     def algorithms(cls) -> Mapping[str, type]:
         """The settings dataclass of each method, built-in and from plugins."""

@@ -106,10 +106,9 @@ def refuse_not_finite(found: EpisodeScores) -> None:
     """UserError where predictions of some episodes are not finite numbers: training or adaptation
     has diverged, and a mean over episodes says nothing."""
     wrong = ~np.isfinite(found.scores)
-    unknown = np.isnan(found.log_likelihood)
-    # All are, where a method for curves does not say how sure it is.
-    if found.kind == "classification" or not unknown.all():
-        wrong |= unknown
+    # All are NaN where a method for curves does not say how sure it is.
+    if found.kind == "classification" or not np.isnan(found.log_likelihood).all():
+        wrong |= ~np.isfinite(found.log_likelihood)
     if wrong.any():
         step = int(wrong.any(axis=0).argmax())
         raise UserError(

@@ -30,16 +30,21 @@ from metarl.workers import Workers
 
 
 class FewShotExperiment(Trainable):
-    """Trains one method on episodes (or batches) of the training classes."""
+    """Trains one method on episodes (or batches) of the training classes.
 
-    def __init__(self, config: FewShotConfig):
+    Args:
+        config: all settings.
+        training: whether it will be trained; else only what testing needs is checked.
+    """
+
+    def __init__(self, config: FewShotConfig, training: bool = True):
         torch.set_num_threads(1)  # parallelism is over episodes, see `Workers`
         keep_freed_memory()
         self.config = config
         self.environment_steps = 0
         self.device = resolve_device(config.run.device)
         self.data = load_data(config.data)
-        self._refuse_too_few()
+        self._refuse_too_few(training)
         threads = config.run.threads or usable_cpus()
         workers = Workers(threads if self.device.type == "cpu" else 1)
         self.problem = _problem(config, self.data)
@@ -49,6 +54,8 @@ class FewShotExperiment(Trainable):
             raise UserError(
                 f"{config.algorithm.name} does no {self.problem.kind}, and {self.data.name} is one"
             )
+        if training:
+            self._refuse_other_ways(method.learner)
         generator = stream(config.run.seed, "initial parameters")
         self.learner: FewShotLearner = method.learner(
             self.problem, config.algorithm, generator, self.device, workers
@@ -102,17 +109,27 @@ class FewShotExperiment(Trainable):
             size.training_queries or size.queries,
         )
 
-    def _refuse_too_few(self) -> None:
+    def _refuse_too_few(self, training: bool) -> None:
         """UserError where a split cannot give its episodes: now, not after hours of training."""
         if isinstance(self.data, Curves):
             return
         size, splits = self.config.episodes, self.data.splits
         require_enough(splits["train"], *self._training_size, "training", "training_")
         tested = [self.config.evaluation.split]
-        if self.config.run.evaluate_every and not self.config.data.train_on_validation:
+        validates = self.config.run.evaluate_every and not self.config.data.train_on_validation
+        if training and validates:
             tested.append("validation")
         for split in tested:
             require_enough(splits[split], size.ways, size.shots, size.queries, split)
+
+    def _refuse_other_ways(self, learner: type[FewShotLearner]) -> None:
+        """UserError where training has more or fewer classes than parameters are for."""
+        (trained, *_), ways = self._training_size, self.problem.ways
+        if learner.fixed_ways and self.problem.kind == "classification" and trained != ways:
+            raise UserError(
+                f"{self.config.algorithm.name} learns parameters for {ways} classes and cannot "
+                f"train on {trained}; set episodes.training_ways to null"
+            )
 
     def iterate(self, iteration: int) -> Metrics:
         """One update of the method; with validation where it is due."""
@@ -143,6 +160,8 @@ class FewShotExperiment(Trainable):
     def _remember_best(self, iteration: int, score: float) -> None:
         if self.config.evaluation.checkpoint != "best" or not math.isfinite(score):
             return
+        if self.learner.missing_stage:
+            return
         sign = 1.0 if self.problem.kind == "classification" else -1.0
         if self.best is None or sign * score > sign * self.best["score"]:
             learner = copy.deepcopy(self.learner.state_dict())
@@ -155,9 +174,10 @@ class FewShotExperiment(Trainable):
         """
         if self.best is None:
             raise UserError(
-                "no validation score was remembered in this run, or none was finite; train with "
-                "evaluation.checkpoint best, a run.evaluate_every above 0 and perhaps fewer "
-                "evaluation.steps, or evaluate with --evaluation.checkpoint last"
+                "no validation score was remembered in this run: train with evaluation.checkpoint "
+                "best, into the method's last stage and to a multiple of run.evaluate_every; where "
+                "scores are not finite with fewer evaluation.steps; or evaluate with "
+                "--evaluation.checkpoint last"
             )
         self.learner.load_state_dict(self.best["learner"])
         return self.best["iteration"]

@@ -95,6 +95,8 @@ class FewShotLearner(ABC):
     """Whether it adapts in steps, so that its predictions form a curve."""
     kinds: ClassVar[tuple[str, ...]] = ("classification",)
     """What it can learn."""
+    fixed_ways: ClassVar[bool] = False
+    """Whether some parameters are those of a number of classes, the same in training and test."""
 
     def __init__(
         self,
@@ -154,6 +156,22 @@ class FewShotLearner(ABC):
         Reads support inputs, support targets and query inputs, never query targets. Changes
         nothing.
         """
+
+    @property
+    def missing_stage(self) -> str:
+        """Which of the method's stages has not begun, in words: "no student was trained"; empty in
+        the last one.
+
+        Until then predictions are not yet those of the method: results say so, and validation
+        remembers none of them as the best.
+        """
+        return ""
+
+    @property
+    def normalization(self) -> str | None:
+        """Where BatchNorm's statistics come from at test; None where nothing is normalised."""
+        mode = self.problem.normalization
+        return mode if mode != "none" and self.parameters else None
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next iteration reads: copies."""

@@ -109,6 +109,8 @@ class FewShotResult:
         done, wanted = (self.details.get(name) for name in ("iteration", "iterations"))
         if done is not None and wanted is not None and done < wanted:
             found.append(f"the training is not finished: {done:,} of {wanted:,} iterations")
+        if "missing_stage" in self.details:
+            found.append(f"not yet the whole method: {self.details['missing_stage']}")
         if "best_iteration" in self.details:
             best = self.details["best_iteration"]
             found.append(f"the parameters are those of iteration {best:,}, which validated best")

@@ -89,15 +89,12 @@ def evaluate_few_shot(
     if not isinstance(config, FewShotConfig):
         raise UserError(f"{path} is no few-shot run: {run.config_file} has no section `data`")
     normalization = _other_normalization(trained.model, config.model)
-    # No training: validation classes may be too few for these sizes.
-    quiet = dataclasses.replace(config.run, evaluate_every=0)
-    episodes = _tested(trained.episodes, config.episodes)
-    config = dataclasses.replace(config, episodes=episodes, run=quiet)
+    config = dataclasses.replace(config, episodes=_tested(trained.episodes, config.episodes))
     settings, split = config.evaluation, config.evaluation.split
     if split == "validation" and config.data.train_on_validation:
         raise UserError(f"{path} was trained on the validation classes too; evaluate --split test")
     tell("reading data")
-    experiment = FewShotExperiment.from_config(config)
+    experiment = FewShotExperiment(config, training=False)
     curves = isinstance(experiment.data, Curves)
     if curves and config.episodes.ways != trained.episodes.ways:
         raise UserError("episodes.ways: curves have no classes; leave it out")
@@ -143,7 +140,8 @@ def describe(experiment: FewShotExperiment) -> dict[str, Any]:
         "test_episodes": episodes_hash(experiment, tested.split, tested.episodes),
         "data_split": config.data.split,
         "train_on_validation": config.data.train_on_validation,
-        "normalization": _normalization(experiment),
+        "normalization": experiment.learner.normalization,
+        "missing_stage": experiment.learner.missing_stage or None,
         "settings": dataclasses.asdict(config.algorithm),
         "model": dataclasses.asdict(config.model),
         "has_steps": experiment.learner.has_steps,
@@ -178,12 +176,6 @@ def shown_curves(experiment: FewShotExperiment) -> ShownCurves | None:
         sorted_values(found.mean),
         None if found.std is None else sorted_values(found.std),
     )
-
-
-def _normalization(experiment: FewShotExperiment) -> str | None:
-    """BatchNorm's mode; None where nothing passes through BatchNorm."""
-    mode = experiment.problem.normalization
-    return mode if mode != "none" and experiment.learner.parameters else None
 
 
 def _refuse_other_data(experiment: FewShotExperiment, run: RunFolder) -> None:

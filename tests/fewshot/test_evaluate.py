@@ -141,6 +141,10 @@ def test_predictions_that_are_not_finite_are_refused() -> None:
     unsure[:3] = -1.0
     with pytest.raises(UserError, match=r"in 1 of 4 episodes are not finite, first after 0 adap"):
         refuse_not_finite(EpisodeScores("regression", scores, unsure, nothing))
+    endless = -scores
+    endless[0, 2] = -np.inf
+    with pytest.raises(UserError, match=r"in 1 of 4 episodes are not finite, first after 2 adap"):
+        refuse_not_finite(EpisodeScores("classification", scores, endless, nothing))
     scores[2, 1:] = np.inf
     with pytest.raises(UserError, match=r"in 1 of 4 episodes are not finite, first after 1 adap"):
         refuse_not_finite(EpisodeScores("regression", scores, nothing, nothing))

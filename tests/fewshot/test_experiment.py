@@ -17,6 +17,8 @@ from metarl.errors import UserError
 from metarl.fewshot.experiment import FewShotExperiment
 from tests.fewshot.test_evaluate import GLYPHS
 
+FIXED_WAYS = ("maml", "anil", "meta_sgd", "reptile", "platipus", "cnp", "pretrained_maml")
+
 
 def experiment(**overrides: Any) -> FewShotExperiment:
     """Small; a double underscore is a dot."""
@@ -42,6 +44,21 @@ def experiment(**overrides: Any) -> FewShotExperiment:
         (
             {"episodes__queries": 4, "episodes__training_queries": 1},
             "has 4 examples, too few for 1 shots and 4 queries; lower episodes.queries",
+        ),
+        *(
+            (
+                {"episodes__training_ways": 4, "algorithm": {"name": name}},
+                f"{name} learns parameters for 3 classes and cannot train on 4; set ",
+            )
+            for name in (
+                "maml",
+                "anil",
+                "meta_sgd",
+                "reptile",
+                "platipus",
+                "cnp",
+                "pretrained_maml",
+            )
         ),
         (
             {"data__options__validation_classes": 2, "run__evaluate_every": 1},
@@ -160,6 +177,61 @@ def test_the_parameters_that_validated_best_are_kept(
     assert not torch.equal(next(iter(seen[best - 1].values())), next(iter(seen[-1].values()))), (
         "training went on"
     )
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "missing", "whole"),
+    [
+        (
+            {"name": "distillation", "generation_iterations": 2, "generations": 2},
+            ["no student was trained"] * 2 + ["the last student was not trained"] * 2,
+            5,
+        ),
+        (
+            {"name": "pretrained_prototypical", "pretraining_iterations": 2},
+            ["meta-training did not begin"] * 2,
+            3,
+        ),
+        (
+            {"name": "platipus", "maml_iterations": 1},
+            ["the spread of initial parameters was not trained"],
+            2,
+        ),
+        ({"name": "prototypical"}, [], 1),
+    ],
+)
+def test_the_best_parameters_are_of_a_methods_last_stage(
+    algorithm: dict[str, Any], missing: list[str], whole: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although validation scores only fall."""
+    trained = experiment(run__evaluate_every=1, evaluation__checkpoint="best", algorithm=algorithm)
+    for iteration in range(1, whole + 2):
+
+        def scripted(*_: Any, score: float = 1.0 / iteration) -> Any:
+            return SimpleNamespace(scores=np.array([[score]]))
+
+        monkeypatch.setattr("metarl.fewshot.experiment.evaluate", scripted)
+        trained.iterate(iteration)
+        wanted = missing[iteration - 1] if iteration < whole else ""
+        assert trained.learner.missing_stage == wanted
+        assert (trained.best is None) == (iteration < whole)
+    assert trained.use_best() == whole
+    assert trained.learner.missing_stage == ""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({}, "checkpoint best is chosen by validation; set run.evaluate_every above 0"),
+        (
+            {"run__evaluate_every": 1, "data__train_on_validation": True},
+            "checkpoint best is chosen on the validation classes, which data.train_on_validation",
+        ),
+    ],
+)
+def test_the_best_without_validation_is_refused(overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        experiment(evaluation__checkpoint="best", **overrides)
 
 
 def test_without_being_asked_nothing_is_kept() -> None:

@@ -347,6 +347,23 @@ def test_runs_that_differ_in_more_than_their_seed_have_labels_of_their_own(tmp_p
     assert [each.label for each in found.methods] == ["cnp (std_floor=0.2)", "cnp (std_floor=0.1)"]
 
 
+def test_parameters_that_validated_best_are_a_method_of_their_own(tmp_path):
+    """And so is a method of which not all stages have begun."""
+    best = {"seed": 0, "split": "test", "checkpoint": "best"}
+    (found,) = compared(
+        make_run(tmp_path / "a", "cnp", 0.8),
+        make_run(tmp_path / "b", "cnp", 0.9, seed=2, best_iteration=1_234, evaluation=best),
+        make_run(tmp_path / "c", "distillation", 0.7, missing_stage="no student was trained"),
+    )
+    labels = ["cnp (checkpoint=best)", "cnp (checkpoint=last)", "distillation"]
+    assert [each.label for each in found.methods] == labels
+    told = "the parameters are those that validated best: cnp (checkpoint=best) (iteration 1,234)"
+    assert told in found.remarks
+    assert "distillation is not yet whole: no student was trained" in found.remarks
+    remarks = found.methods[2].first.remarks
+    assert "not yet the whole method: no student was trained" in remarks
+
+
 def test_other_episodes_are_refused_or_marked_and_other_modes_are_told(tmp_path, capsys):
     runs = (
         make_run(tmp_path / "a", "cnp", 0.8),

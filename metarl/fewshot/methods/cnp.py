@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from metarl.errors import UserError
 from metarl.fewshot.episodes import Episodes
 from metarl.fewshot.learner import Prediction, TrainingSource, log_density
 from metarl.fewshot.methods import register_method
@@ -55,6 +54,8 @@ class CNPConfig:
         message = f"must lie in (0, 1), got {self.std_floor}"
         require(0.0 < self.std_floor < 1.0, "std_floor", message)
         if self.context is not None:
+            two = f"must be two numbers of points, such as [3, 10], got {list(self.context)}"
+            require(len(self.context) == 2, "context", two)
             low, high = self.context
             message = f"must be numbers of points, 1 <= low <= high, got {low} and {high}"
             require(1 <= low <= high, "context", message)
@@ -66,6 +67,7 @@ class CNP(EmbeddingLearner):
 
     config_class = CNPConfig
     kinds = ("classification", "regression")
+    fixed_ways = True
 
     def initial_parameters(self, generator: np.random.Generator) -> Parameters:
         """Of the network that reads (`encoder.*`) and the one that predicts (`decoder.*`)."""
@@ -139,11 +141,6 @@ class CNP(EmbeddingLearner):
         """Log-probabilities `[B, m, N]`: the mean features of each class, one behind another, and
         the query's own features decide (section 4.3)."""
         ways = self.problem.ways
-        if episodes.classes.shape[1] != ways:
-            raise UserError(
-                f"cnp decides between episodes.ways = {ways} classes, not "
-                f"{episodes.classes.shape[1]}; leave episodes.training_ways out"
-            )
         support, queries, statistics = self.embed(episodes, training)
         averages = support.unflatten(1, (ways, -1)).mean(dim=2).flatten(1).unsqueeze(1)
         inputs = torch.cat([averages.expand(-1, queries.shape[1], -1), queries], dim=-1)

@@ -88,6 +88,13 @@ class Distillation(RegressionOnFeatures):
         self.updates += 1
         return super().update(source)
 
+    @property
+    def missing_stage(self) -> str:
+        """The last student, before its first update."""
+        if self.updates > self.config.generations * self.config.generation_iterations:
+            return ""
+        return "the last student was not trained" if self.teacher else "no student was trained"
+
     def loss(self, logits: Tensor, classes: Tensor, inputs: Tensor) -> Tensor:
         """Cross-entropy; for a student alpha times it plus beta times the distillation loss."""
         of_classes = F.cross_entropy(logits, classes)

@@ -16,12 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from metarl.algorithms.learner import Metrics
-from metarl.errors import UserError
 from metarl.fewshot.episodes import Episodes
 from metarl.fewshot.learner import (
     FewShotLearner,
     Prediction,
-    Problem,
     TrainingSource,
     reported,
 )
@@ -70,6 +68,7 @@ class MAML(FewShotLearner):
 
     config: Any
     has_steps = True
+    fixed_ways = True
     kinds = ("classification", "regression")
 
     def initial_parameters(self, generator: np.random.Generator) -> Parameters:
@@ -180,7 +179,6 @@ class MAML(FewShotLearner):
         """One step of Adam down the mean loss of a meta-batch, whose chunks are differentiated on
         the threads and added in their order."""
         episodes = source.episodes()
-        require_ways(self.problem, episodes, self.config.name)
         values = list(self.parameters.values())
         count = len(episodes.query_targets)
 
@@ -257,16 +255,6 @@ def score(outputs: Tensor, targets: Tensor) -> Tensor:
     if targets.dtype != torch.int64:
         return errors(outputs, targets)
     return (outputs.argmax(dim=-1) == targets).float().mean(dim=1)
-
-
-def require_ways(problem: Problem, episodes: Episodes, name: str) -> None:
-    """UserError where training episodes have more or fewer classes than the head."""
-    ways = episodes.classes.shape[1]
-    if problem.kind == "classification" and ways != problem.ways:
-        raise UserError(
-            f"{name} learns a layer for {problem.ways} classes and cannot train on {ways}; "
-            "set episodes.training_ways to null"
-        )
 
 
 def detached(seen: list[Statistics]) -> list[Statistics]:

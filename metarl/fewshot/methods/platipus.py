@@ -26,7 +26,7 @@ from metarl.fewshot.episodes import Episodes
 from metarl.fewshot.learner import Prediction, TrainingSource, log_density
 from metarl.fewshot.methods import register_method
 from metarl.fewshot.methods.chunked import ChunkedLearner, Found, mixture, named, part
-from metarl.fewshot.methods.maml import require_ways, score
+from metarl.fewshot.methods.maml import score
 from metarl.fewshot.models.encoder import Statistics
 from metarl.fewshot.models.layers import linear, linear_parameters
 from metarl.policies import Parameters, stack
@@ -61,7 +61,8 @@ class PlatipusConfig:
     initial_rate: float = 0.01
     """gamma_p and gamma_q at the start."""
     maml_iterations: int = 0
-    """So many iterations train mu alone, as MAML does: without noise and KL."""
+    """So many iterations train mu alone (of curves also the standard deviation of y given phi),
+    as MAML does, on the same likelihood: without noise and KL."""
 
     def __post_init__(self) -> None:
         keys = ("learning_rate", "inner_learning_rate", "initial_std", "initial_rate")
@@ -77,6 +78,7 @@ class Platipus(ChunkedLearner):
     config_class = PlatipusConfig
     kinds = ("classification", "regression")
     has_steps = True
+    fixed_ways = True
 
     def initial_parameters(self, generator: np.random.Generator) -> Parameters:
         """`mean.*`, `prior.*` and `posterior.*` (log standard deviations) of the network, the two
@@ -177,9 +179,14 @@ class Platipus(ChunkedLearner):
     def _is_maml(self) -> bool:
         return self.updates < self.config.maml_iterations
 
+    @property
+    def missing_stage(self) -> str:
+        """The spread of initial parameters, while mu is trained alone."""
+        begun = self.updates > self.config.maml_iterations or not self.config.maml_iterations
+        return "" if begun else "the spread of initial parameters was not trained"
+
     def judge(self, episodes: Episodes, drawn: tuple[Tensor, ...]) -> Found:
         """E_q[L(phi, query)] + weight KL(q || p) of each episode, `[B]`."""
-        require_ways(self.problem, episodes, self.config.name)
         place = _Place(second_order=not self.config.first_order)
         if self._is_maml:
             start = stack(part(self.parameters, "mean"), len(episodes.query_targets))

@@ -88,6 +88,12 @@ class TwoStages(FewShotLearner):
             self._hand_over()
         return {name: metrics[name] for name in ("loss/total", "train/accuracy")}
 
+    @property
+    def missing_stage(self) -> str:
+        """Meta-training, before its first update."""
+        begun = self.updates > self.config.pretraining_iterations
+        return "" if begun else "meta-training did not begin"
+
     def predict(self, episodes: Episodes, steps: int) -> Iterator[Prediction]:
         """The meta-learner's predictions."""
         return self.learner.predict(episodes, steps)
@@ -133,6 +139,7 @@ class PretrainedMAML(TwoStages):
 
     meta_learner = MAML
     has_steps: ClassVar[bool] = True
+    fixed_ways: ClassVar[bool] = True
     learner: MAML
 
     def _running(self) -> RunningStatistics:

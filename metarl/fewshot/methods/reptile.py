@@ -17,7 +17,7 @@ from metarl.algorithms.learner import Metrics, copied
 from metarl.fewshot.episodes import Episodes
 from metarl.fewshot.learner import Prediction, TrainingSource, reported
 from metarl.fewshot.methods import register_method
-from metarl.fewshot.methods.maml import MAML, detached, errors, require_ways, score
+from metarl.fewshot.methods.maml import MAML, detached, errors, score
 from metarl.fewshot.models.encoder import Statistics
 from metarl.fewshot.normalization import joined
 from metarl.policies import Parameters, stack
@@ -151,7 +151,6 @@ class Reptile(MAML):
         `loss/total` is the loss of the last mini-batches before their step.
         """
         episodes, config = source.episodes(), self.config
-        require_ways(self.problem, episodes, config.name)
         count, examples = episodes.support_targets.shape[:2]
         generators = source.generators("mini-batches", count)
         orders = [
