@@ -7,7 +7,7 @@ from pathlib import Path
 from metarl.errors import UserError, nearest
 from metarl.fewshot.data.class_splits import ClassSplit, FractionOptions, split_by_fraction
 from metarl.fewshot.data.examples import SPLITS, DataSet
-from metarl.fewshot.data.files import expanded
+from metarl.fewshot.data.files import FOUND_BY, expanded
 from metarl.fewshot.data.options import unknown_split
 from metarl.fewshot.data.texts import TextClasses, TextOptions, text_data
 from metarl.validation import require
@@ -76,15 +76,19 @@ def _rows(path: Path, options: CsvOptions) -> list[Row]:
     wanted = [column for column in columns if column]
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter=options.delimiter, restval="")
+            reader = csv.DictReader(file, delimiter=options.delimiter, restval="", strict=True)
             header = reader.fieldnames or []
             for column in wanted:
+                if list(header).count(column) > 1:
+                    raise UserError(f"{path} has two columns {column!r}; rename one")
                 if header and column not in header:
                     hint = nearest(column, header)
+                    if len(header) == 1:
+                        hint += ", or is data.options.delimiter another one?"
                     raise UserError(f"{path} has no column {column!r}; {hint}")
             rows = [_row(path, reader.line_num, row, options, wanted) for row in reader]
     except FileNotFoundError as error:
-        raise UserError(f"there is no file {path}; mend data.options.path") from error
+        raise UserError(f"there is no file {path}; {FOUND_BY}") from error
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"cannot read {path}: {error}; it must be a CSV file in UTF-8") from error
     if not rows:

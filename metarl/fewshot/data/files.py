@@ -18,6 +18,8 @@ from metarl.errors import UserError
 from metarl.files import write_atomically
 
 Arrays = dict[str, np.ndarray]
+FOUND_BY = "mend data.options.path, or say with --data-root in which folder it lies"
+"""What to do where a person's own data are not where they were said to be."""
 
 
 @dataclass(frozen=True)

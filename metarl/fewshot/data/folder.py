@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from metarl.errors import UserError
 from metarl.fewshot.data.class_splits import FractionOptions, split_by_fraction
 from metarl.fewshot.data.examples import SPLITS, DataSet
-from metarl.fewshot.data.files import Arrays, cached, expanded
+from metarl.fewshot.data.files import FOUND_BY, Arrays, cached, expanded
 from metarl.fewshot.data.images import ROTATIONS, ImageClass, Rotations, image_examples
 from metarl.fewshot.data.options import unknown_split
 from metarl.validation import require
@@ -113,7 +113,7 @@ def _inside(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.name[0] != ".")
     except FileNotFoundError as error:
-        raise UserError(f"there is no folder {folder}; mend data.options.path") from error
+        raise UserError(f"there is no folder {folder}; {FOUND_BY}") from error
     except OSError as error:
         raise UserError(f"cannot read folder {folder}: {error.strerror or error}") from error
 

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from metarl.errors import UserError
 from metarl.fewshot.data.class_splits import ClassSplit
 from metarl.fewshot.data.examples import DataSet, Examples
 from metarl.validation import require_at_least
@@ -62,6 +63,11 @@ def text_data(classes: TextClasses, options: TextOptions) -> DataSet:
     known = list(tokens) if options.vocabulary == "all" else ["train"]
     read = [text for split in known for text in tokens[split]]
     vocabulary = vocabulary_of(read, options.min_count)
+    if len(vocabulary) == 2:
+        raise UserError(
+            f"{classes.name}: no word is {options.min_count} times in the {options.vocabulary} "
+            "texts; lower data.options.min_count"
+        )
     numbers = {token: number for number, token in enumerate(vocabulary)}
     splits = {
         split: Examples(

@@ -83,6 +83,12 @@ def test_path_below_the_root(tmp_path: Path) -> None:
             {},
             r"own\.csv: line 26 has more fields than the header; put a text with ',' in it",
         ),
+        (
+            [['a "word', "label 1", "d", "train"], *rows()],
+            {"delimiter": ";"},
+            "has no column 'text'; .*, or is data.options.delimiter another one",
+        ),
+        (rows(), {"min_count": 1000}, "no word is 1000 times in the training texts; lower data"),
         (rows(), {"label_column": "text"}, "text_column must be another column than the labels'"),
         (rows(8, 1), {}, "label 'label 0' has one text; every label takes 2 at least"),
         (rows(4), {}, "4 classes are too few to split"),
@@ -117,6 +123,12 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("text,label\ncafé,a\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"cannot read .*latin\.csv: .*it must be a CSV file"):
         read(str(tmp_path / "latin.csv"))
+    (tmp_path / "open.csv").write_text('text,label\n"never closed,a\nmore,b\n')
+    with pytest.raises(UserError, match=r"cannot read .*open\.csv: .*it must be a CSV file"):
+        read(str(tmp_path / "open.csv"))
+    (tmp_path / "twice.csv").write_text("text,label,label\na,b,c\n")
+    with pytest.raises(UserError, match=r"twice\.csv has two columns 'label'; rename one"):
+        read(str(tmp_path / "twice.csv"))
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(UserError, match=r"empty\.csv has no lines"):
         read(str(tmp_path / "empty.csv"))
