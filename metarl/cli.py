@@ -59,8 +59,9 @@ The last line printed is the file."""
 COMPARE_EPILOG = """\
 Groups runs by family, learner and seed; below a folder it takes every run there. Writes to DIR:
   report.html      everything in one file: curves, tables, task definitions, commands, versions
-  table.csv, .md   a row per family and learner; improvement.csv a row per pair of learners
-  per_task.csv     every seed, task and adaptation step; and the pictures as .png and .svg
+  table.csv, .md   a row per family and learner; and the pictures as .png and .svg
+  improvement.csv  a row per pair of learners, per_task.csv every seed, task and adaptation step,
+                   both of meta-RL runs alone
   metarl compare runs/
   metarl compare runs/PointNavigation-v0/{maml_trpo,promp}/* --output comparisons/navigation
   metarl compare RUN1 RUN2 --split ood --evaluate
@@ -175,10 +176,14 @@ def _parser() -> Parser:
         "evaluate", help="adaptation curve on held-out tasks", epilog=EVALUATE_EPILOG
     )
     evaluate.add_argument("folder", metavar="RUN", help="run folder, as printed by train")
-    evaluate.add_argument("--split", choices=("test", "validation", "ood"), help="list of tasks")
+    evaluate.add_argument(
+        "--split",
+        choices=("test", "validation", "ood"),
+        help="list of tasks, or classes of few-shot runs, which have no ood",
+    )
     for name, text in (
         ("steps", "adaptation steps"),
-        ("tasks", "tasks, from the start of the list"),
+        ("tasks", "tasks, from the start of the list; not of few-shot runs"),
         ("episodes", "episodes of each task per step; of few-shot runs: test episodes"),
         ("seed", "seed of resets and action noise; of few-shot runs: of the test episodes"),
     ):

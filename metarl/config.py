@@ -129,11 +129,12 @@ class PlaceConfig:
     seed: int = 1
     """Seed of everything random in the run."""
     output: str | None = None
-    """Folder of the run; null: a new one at runs/FAMILY/ALGORITHM/seedN-DATE-TIME."""
+    """Folder of the run; null: a new one at runs/FAMILY/ALGORITHM/seedN-DATE-TIME, or with the data
+    in place of the family."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the learner computes; auto takes cuda where there is one. Physics stays on the CPU."""
+    """Where the learner computes; auto takes cuda where there is one. Simulators stay on CPUs."""
     threads: int | None = None
-    """Threads of the simulation and the learner; null: the CPUs this process may use."""
+    """Threads of the learner, and of a simulation; null: the CPUs this process may use."""
     checkpoint_every: int = 10
     """Iterations between checkpoints."""
 
@@ -328,6 +329,8 @@ def _algorithm_class(mapping: Mapping[Any, Any], algorithms: Mapping[str, type])
     if not isinstance(section, Mapping):
         raise InvalidValue("algorithm", "must be a mapping of keys to values")
     name = section.get("name")
+    if name is None and "seeds" in mapping:
+        raise InvalidValue("the content", "is that of a suite; run it with `metarl benchmark`")
     if name is None:
         known = ", ".join(sorted(algorithms))
         raise InvalidValue("algorithm.name", f"is required and not there; known: {known}")

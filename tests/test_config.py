@@ -198,6 +198,10 @@ def test_a_wrong_value_is_refused_in_one_line(tmp_path: Path, addition: str, lin
     [
         ("", "x.yaml: the content must be a mapping with the keys tasks, algorithm, policy, "),
         ("- a", "x.yaml: the content must be a mapping with the keys tasks"),
+        (
+            "{name: a, seeds: [1]}",
+            "x.yaml: the content is that of a suite; run it with `metarl ben",
+        ),
         ("algorithm: {name: learner}", "x.yaml: tasks.family is required and not there; add it"),
         (
             "tasks: {family: a}",
