@@ -174,11 +174,9 @@ def terminal_tables(comparison: Sequence[FewShotComparison]) -> Iterator[Table |
     """For a terminal: every method, after the warnings."""
     for each in comparison:
         yield from (Text(f"warning: {warning}", style="bold red") for warning in each.warnings)
+        # Text: rich takes brackets in a string, as in a file's name, for markup.
         found = Table(
-            title=each.title,
-            caption="\n".join((*each.remarks, protocol(each))),
-            box=box.SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
+            title=Text(each.title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left"
         )
         # What fits a terminal: neither sources nor likelihoods.
         names = headings(each)
@@ -187,13 +185,15 @@ def terminal_tables(comparison: Sequence[FewShotComparison]) -> Iterator[Table |
         for index in shown:
             longest = max(len(method.label.split()[0]) for method in each.methods)
             if index:
-                found.add_column(names[index], justify="right")
+                found.add_column(Text(names[index]), justify="right", overflow="fold")
             else:
-                found.add_column(names[index], min_width=longest)
+                found.add_column(Text(names[index]), min_width=longest, overflow="fold")
         for method in each.methods:
             row = cells(each, method)
-            found.add_row(*(row[index] for index in shown))
+            found.add_row(*(Text(row[index]) for index in shown))
         yield found
+        yield from (Text(remark) for remark in (*each.remarks, protocol(each)))
+        yield Text("")
 
 
 def as_json(comparison: Sequence[FewShotComparison]) -> dict[str, Any]:

@@ -138,7 +138,9 @@ def _draw_episodes(result: FewShotResult, axes: Axes) -> None:
     score = with_half_width(result.kind, *pair)
     axes.axvline(result.mean[-1], color=_SECOND, label=f"mean {score}")
     name_axes(axes, f"{result.score_name} of an episode", "episodes")
-    axes.legend(frameon=False, fontsize=9)
+    if np.ptp(result.scores[:, -1]) == 0.0:  # one bar, which would fill the picture
+        axes.set_xlim(result.mean[-1] - 0.1, result.mean[-1] + 0.1)
+    axes.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def _edges(result: FewShotResult) -> list[float] | int:
