@@ -44,7 +44,7 @@ def evaluate_continual(
     experiment = ContinualExperiment.from_config(config)
     iteration, _ = restore(experiment, run)
     record = experiment.record(iteration)
-    run.evaluation.mkdir(exist_ok=True)
+    run.make_evaluation()
     record.save(run.evaluation / RECORD)
     if on_step:
         on_step("drawing")

@@ -170,6 +170,12 @@ class FewShotConfig:
             message = "best is chosen by validation; set run.evaluate_every above 0, or take last"
             require(self.run.evaluate_every > 0, key, message)
             message = (
+                f"best is chosen by validation, every run.evaluate_every = "
+                f"{self.run.evaluate_every} iterations, which run.iterations = "
+                f"{self.run.iterations} does not reach; lower that, or take last"
+            )
+            require(self.run.evaluate_every <= self.run.iterations, key, message)
+            message = (
                 "best is chosen on the validation classes, which data.train_on_validation trains "
                 "on; take last"
             )

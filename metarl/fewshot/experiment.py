@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,7 +137,9 @@ class FewShotExperiment(Trainable):
         source = _Source(self, iteration)
         metrics = self.learner.update(source)
         if not math.isfinite(metrics.get("loss/total", 0.0)):
-            raise FloatingPointError("the loss is not finite; lower algorithm.learning_rate")
+            names = ("learning_rate", "inner_learning_rate")
+            rates = [f"algorithm.{n}" for n in names if hasattr(self.config.algorithm, n)]
+            raise FloatingPointError(f"the loss is not finite; lower {' or '.join(rates)}")
         return {
             **metrics,
             **self._validate(iteration),
@@ -199,6 +201,16 @@ class FewShotExperiment(Trainable):
             return described
         hashes = {name: split.content_hash() for name, split in self.data.splits.items()}
         return {**described, "splits": hashes}
+
+    def refuse_other_data(self, recorded: Mapping[str, Any]) -> None:
+        """UserError where the examples of a split have changed."""
+        splits, now = recorded.get("splits", {}), self.describe().get("splits", {})
+        for split, content in splits.items():
+            if now.get(split, content) != content:
+                raise UserError(
+                    f"the {split} examples of {self.data.name} have changed since the run was "
+                    f"trained ({content}, now {now[split]}); go on with the data that trained it"
+                )
 
 
 @dataclass

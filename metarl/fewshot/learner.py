@@ -167,12 +167,6 @@ class FewShotLearner(ABC):
         """
         return ""
 
-    @property
-    def normalization(self) -> str | None:
-        """Where BatchNorm's statistics come from at test; None where nothing is normalised."""
-        mode = self.problem.normalization
-        return mode if mode != "none" and self.parameters else None
-
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next iteration reads: copies."""
         return copied({"parameters": self.parameters, "optimizer": self.optimizer.state_dict()})

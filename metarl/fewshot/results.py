@@ -172,7 +172,9 @@ class FewShotResult:
         try:
             return cls.from_json(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise UserError(f"cannot read the few-shot result {path}: {error}") from error
+            raise UserError(
+                f"cannot read the few-shot result {path}: {error}; remove it and evaluate again"
+            ) from error
 
     def save(self, folder: str | Path, name: str) -> Path:
         """Write NAME.json and NAME.csv to a folder; the path of the first. UserError when the disk

@@ -45,13 +45,14 @@ def result_name(
     trained: EpisodesConfig,
     tested: EpisodesConfig,
     curves: bool = False,
-    normalization: str | None = None,
+    *others: str | None,
 ) -> str:
     """Of the files in the folder `evaluation` of a run, without their endings.
 
     Episodes of another size than the run's own have files of their own, e.g.
-    `fewshot-test-20way_5shot`, or `fewshot-test-10points` of curves; and so has a mode of BatchNorm
-    that is not the run's own, e.g. `fewshot-test-support`.
+    `fewshot-test-20way_5shot`, or `fewshot-test-10points` of curves; and so has each of `others`
+    that is there: a mode of BatchNorm or a choice of parameters that is not the run's own, e.g.
+    `fewshot-test-support` and `fewshot-test-last`.
     """
     counted = SIZES[1:] if curves else SIZES
     parts = [f"fewshot-{split}"]
@@ -59,7 +60,7 @@ def result_name(
         queries = "" if tested.queries == trained.queries else f"_{tested.queries}queries"
         size = f"{tested.shots}points" if curves else f"{tested.ways}way_{tested.shots}shot"
         parts.append(size + queries)
-    return "-".join(parts if normalization is None else [*parts, normalization])
+    return "-".join([*parts, *(each for each in others if each is not None)])
 
 
 def evaluate_few_shot(
@@ -98,7 +99,7 @@ def evaluate_few_shot(
     curves = isinstance(experiment.data, Curves)
     if curves and config.episodes.ways != trained.episodes.ways:
         raise UserError("episodes.ways: curves have no classes; leave it out")
-    _refuse_other_data(experiment, run)
+    experiment.refuse_other_data(run.read_versions())
     iteration = _restore(experiment, run, trained.episodes.ways)
     best = {"best_iteration": experiment.use_best()} if settings.checkpoint == "best" else {}
     scores = evaluate(
@@ -111,8 +112,10 @@ def evaluate_few_shot(
     details = {**describe(experiment), "iteration": iteration, **best}
     details["versions"] = collect_versions()
     result = FewShotResult.of(scores, details)
-    run.evaluation.mkdir(exist_ok=True)
-    name = result_name(split, trained.episodes, config.episodes, curves, normalization)
+    run.make_evaluation()
+    own = trained.evaluation.checkpoint == settings.checkpoint
+    others = normalization, None if own else settings.checkpoint
+    name = result_name(split, trained.episodes, config.episodes, curves, *others)
     result.save(run.evaluation, name)
     tell("drawing")
     picture = save_pictures(result, shown_curves(experiment), run.evaluation, name)
@@ -140,7 +143,7 @@ def describe(experiment: FewShotExperiment) -> dict[str, Any]:
         "test_episodes": episodes_hash(experiment, tested.split, tested.episodes),
         "data_split": config.data.split,
         "train_on_validation": config.data.train_on_validation,
-        "normalization": experiment.learner.normalization,
+        "normalization": _normalization(experiment),
         "missing_stage": experiment.learner.missing_stage or None,
         "settings": dataclasses.asdict(config.algorithm),
         "model": dataclasses.asdict(config.model),
@@ -178,14 +181,10 @@ def shown_curves(experiment: FewShotExperiment) -> ShownCurves | None:
     )
 
 
-def _refuse_other_data(experiment: FewShotExperiment, run: RunFolder) -> None:
-    recorded, now = run.read_versions().get("splits", {}), experiment.describe().get("splits", {})
-    for split, content in recorded.items():
-        if now.get(split, content) != content:
-            raise UserError(
-                f"the {split} examples of {experiment.data.name} have changed since {run.path} was "
-                f"trained ({content}, now {now[split]}); evaluate with the data that trained it"
-            )
+def _normalization(experiment: FewShotExperiment) -> str | None:
+    """BatchNorm's mode; None where nothing passes through BatchNorm."""
+    mode = experiment.problem.normalization
+    return mode if mode != "none" and experiment.learner.parameters else None
 
 
 def _tested(trained: EpisodesConfig, wanted: EpisodesConfig) -> EpisodesConfig:

@@ -41,6 +41,13 @@ class RunFolder:
         self.evaluation = self.path / "evaluation"
         self._lock_file = self.path / ".lock"
 
+    def make_evaluation(self) -> None:
+        """The folder `evaluation`, where it is not there; UserError where it cannot be made."""
+        try:
+            self.evaluation.mkdir(exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self.evaluation, error) from error
+
     @classmethod
     def create(cls, path: str | Path, config_yaml: str, versions: Mapping[str, Any]) -> "RunFolder":
         """A new run in a folder that is missing or empty, with its two descriptions written.

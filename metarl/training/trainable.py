@@ -1,5 +1,6 @@
 """What the training loop asks of an experiment, whatever its kind."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from metarl.algorithms import Metrics
@@ -54,3 +55,7 @@ class Trainable(Protocol):
     def describe(self) -> dict[str, Any]:
         """What pins the exact tasks or data, for `versions.json`."""
         ...
+
+    def refuse_other_data(self, recorded: Mapping[str, Any]) -> None:
+        """UserError where the data are no longer those of a run whose `describe` said `recorded`;
+        here nothing is refused, and what differs is told by a warning."""

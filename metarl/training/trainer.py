@@ -74,8 +74,9 @@ class Trainer:
             )
         experiment = make_experiment(config)
         trainer = cls(experiment, run, console)
-        now = {**collect_versions(), **experiment.describe()}
-        for difference in check_versions(run.read_versions(), now):
+        recorded, now = run.read_versions(), {**collect_versions(), **experiment.describe()}
+        experiment.refuse_other_data(recorded)
+        for difference in check_versions(recorded, now):
             trainer.console.print(f"warning: {difference}; numbers may differ", style="yellow")
         return trainer
 

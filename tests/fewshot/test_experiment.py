@@ -224,6 +224,10 @@ def test_the_best_parameters_are_of_a_methods_last_stage(
     [
         ({}, "checkpoint best is chosen by validation; set run.evaluate_every above 0"),
         (
+            {"run__evaluate_every": 7, "run__iterations": 6},
+            "run.evaluate_every = 7 iterations, which run.iterations = 6 does not reach; lower",
+        ),
+        (
             {"run__evaluate_every": 1, "data__train_on_validation": True},
             "checkpoint best is chosen on the validation classes, which data.train_on_validation",
         ),

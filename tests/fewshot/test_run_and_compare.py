@@ -203,6 +203,50 @@ def test_another_mode_of_batchnorm_has_files_and_a_row_of_its_own(tmp_path, caps
     assert "was trained with transductive and cannot do none" in line
 
 
+def test_the_best_and_the_last_parameters_have_files_and_rows_of_their_own(tmp_path, capsys):
+    config = GLYPHS | {"algorithm": {"name": "prototypical"}}
+    config["evaluation"] = config["evaluation"] | {"checkpoint": "best"}
+    config["run"] = config["run"] | {"evaluate_every": 1}
+    path = tmp_path / "run"
+    run(capsys, "train", write_config(tmp_path / "p.yaml", config), "--output", path)
+    run(capsys, "evaluate", path)
+    run(capsys, "evaluate", path, "--evaluation.checkpoint", "last")
+    files = sorted(file.name for file in (path / "evaluation").glob("*.json"))
+    assert files == ["fewshot-test-last.json", "fewshot-test.json"]
+    (found,) = compared(path)
+    labels = {"prototypical (checkpoint=best)", "prototypical (checkpoint=last)"}
+    assert {method.label for method in found.methods} == labels
+    last = FewShotResult.load(path / "evaluation" / files[0])
+    changes = {"evaluation.split": "test", "evaluation.checkpoint": "last"}
+    assert changed_settings(found.runs[0].config, last) == changes
+
+
+def test_data_that_have_changed_are_neither_trained_on_nor_evaluated(tmp_path, capsys):
+    config = GLYPHS | {"algorithm": {"name": "prototypical"}}
+    path = tmp_path / "run"
+    run(capsys, "train", write_config(tmp_path / "p.yaml", config), "--output", path)
+    text = (path / "versions.json").read_text()
+    splits = json.loads(text)["splits"]
+    (path / "versions.json").write_text(text.replace(splits["train"], "0123456789abcdef"))
+    wanted = f"have changed since the run was trained (0123456789abcdef, now {splits['train']})"
+    assert wanted in refused(capsys, "train", "--resume", path)
+    assert wanted in refused(capsys, "evaluate", path)
+
+
+def test_a_file_where_results_belong_is_told(tmp_path, capsys):
+    config = GLYPHS | {"algorithm": {"name": "prototypical"}}
+    path = tmp_path / "run"
+    run(capsys, "train", write_config(tmp_path / "p.yaml", config), "--output", path)
+    (path / "evaluation").touch()
+    assert f"cannot write {path / 'evaluation'}" in refused(capsys, "evaluate", path)
+
+
+def test_names_in_brackets_are_no_markup(tmp_path, capsys):
+    path = make_run(tmp_path / "a", "cnp", 0.9, protocol="read from own[v1].csv")
+    printed = run(capsys, "compare", path, "--output", tmp_path / "out")
+    assert "read from own[v1].csv" in " ".join(printed.split())
+
+
 def test_what_has_learned_a_number_of_classes_is_not_evaluated_on_others(tmp_path, capsys):
     config = GLYPHS | {"algorithm": {"name": "maml"}}
     path = tmp_path / "run"
