@@ -15,7 +15,7 @@ from metarl.continual.results import Line
 from metarl.continual.runs import load_continual_runs
 from metarl.continual.tables import markdown, matrix_rows, rows, with_interval
 from metarl.errors import UserError
-from metarl.evaluation.compare import REPORT, picture_files, tell, write_files
+from metarl.evaluation.compare import REPORT, add_names, picture_files, tell, write_files
 from metarl.evaluation.comparison.tables import csv_text
 
 _TEXTS = ("table.csv", "table.md", "matrix.csv", REPORT)
@@ -94,7 +94,7 @@ def terminal_tables(comparison: Sequence[SequenceComparison]) -> Iterator[Table 
             box=box.SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
         )
-        found.add_column("method, best λ", min_width=_longest_word(results.best))
+        add_names(found, "method, best λ", [line.label for line in results.best])
         found.add_column("seeds", justify="right")
         for heading in shown.values():
             found.add_column(heading, justify="right")
@@ -146,8 +146,3 @@ def _order(line: Line) -> tuple[float, float]:
     values = (metrics["average_performance"].value, metrics["final_return"].value)
     first, second = (-value if value == value else float("inf") for value in values)
     return first, second
-
-
-def _longest_word(lines: Sequence[Line]) -> int:
-    """On a narrow terminal intervals are broken, names are not."""
-    return max(len(word) for line in lines for word in line.label.split())

@@ -212,17 +212,22 @@ def terminal_tables(comparison: Comparison) -> Iterator[Table | Text]:
             box=box.SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
         )
-        words = [word for learner in family.learners for word in learner.label.split()]
-        longest = max(map(len, words))
         for name, heading in _TERMINAL.items():
-            if name == "learner":  # on a narrow terminal intervals are broken, names are not
-                result.add_column(heading, min_width=longest)
+            if name == "learner":
+                add_names(result, heading, [learner.label for learner in family.learners])
             else:
                 result.add_column(heading, justify="right")
         for learner in family.learners:
             row: dict[str, str] = dict(zip(HEADINGS, cells(learner), strict=True))
             result.add_row(*(row[name] for name in _TERMINAL))
         yield result
+
+
+def add_names(table: Table, heading: str, names: Sequence[str]) -> None:
+    """A column of names. A narrow terminal breaks intervals, names only between their words."""
+    words = [name.split() for name in names]
+    longest = max(len(word) for each in words for word in each)
+    table.add_column(heading, min_width=longest, no_wrap=all(len(each) == 1 for each in words))
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

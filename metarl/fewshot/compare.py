@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from metarl.evaluation.compare import REPORT, picture_files, tell, write_files
+from metarl.evaluation.compare import REPORT, add_names, picture_files, tell, write_files
 from metarl.evaluation.comparison.tables import csv_text, markdown_line
 from metarl.evaluation.comparison_statistics import Estimate
 from metarl.fewshot.comparison import (
@@ -178,19 +178,21 @@ def terminal_tables(comparison: Sequence[FewShotComparison]) -> Iterator[Table |
         found = Table(
             title=Text(each.title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left"
         )
-        # What fits a terminal: neither sources nor likelihoods.
-        names = headings(each)
+        # What fits a terminal: neither sources nor likelihoods, nor what no method has.
+        names, lines = headings(each), [cells(each, method) for method in each.methods]
         hidden = {"source", "NLL [95 %]", "calibration error", "iterations"}
-        shown = [index for index, name in enumerate(names) if name not in hidden]
+        shown = [
+            index
+            for index, name in enumerate(names)
+            if name not in hidden and any(line[index] != "–" for line in lines)
+        ]
         for index in shown:
-            longest = max(len(method.label.split()[0]) for method in each.methods)
             if index:
                 found.add_column(Text(names[index]), justify="right", overflow="fold")
             else:
-                found.add_column(Text(names[index]), min_width=longest, overflow="fold")
-        for method in each.methods:
-            row = cells(each, method)
-            found.add_row(*(Text(row[index]) for index in shown))
+                add_names(found, names[index], [method.label for method in each.methods])
+        for line in lines:
+            found.add_row(*(Text(line[index]) for index in shown))
         yield found
         yield from (Text(remark) for remark in (*each.remarks, protocol(each)))
         yield Text("")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metarl.algorithms.learner import Metrics
 from metarl.errors import UserError
-from metarl.fewshot.config import FewShotConfig
+from metarl.fewshot.config import SIZES, FewShotConfig
 from metarl.fewshot.data import Curves, DataSet, load_data
 from metarl.fewshot.episodes import Episodes
 from metarl.fewshot.evaluate import EpisodeDrawer, evaluate
@@ -114,7 +114,8 @@ class FewShotExperiment(Trainable):
         if isinstance(self.data, Curves):
             return
         size, splits = self.config.episodes, self.data.splits
-        require_enough(splits["train"], *self._training_size, "training", "training_")
+        keys = [f"training_{name}" if getattr(size, f"training_{name}") else name for name in SIZES]
+        require_enough(splits["train"], *self._training_size, "training", keys)
         tested = [self.config.evaluation.split]
         validates = self.config.run.evaluate_every and not self.config.data.train_on_validation
         if training and validates:

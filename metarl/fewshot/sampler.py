@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from metarl.errors import UserError
+from metarl.fewshot.config import SIZES
 from metarl.fewshot.data.examples import Examples
 from metarl.fewshot.episodes import Episodes, class_major_targets
 
@@ -91,7 +92,12 @@ class EpisodeSampler:
 
 
 def require_enough(
-    examples: Examples, ways: int, shots: int, queries: int, split: str = "", keys: str = ""
+    examples: Examples,
+    ways: int,
+    shots: int,
+    queries: int,
+    split: str = "",
+    keys: Sequence[str] = SIZES,
 ) -> None:
     """UserError where no episodes of this size can be drawn.
 
@@ -101,20 +107,20 @@ def require_enough(
         shots: K.
         queries: Q.
         split: its name, for the message.
-        keys: how the settings of these sizes begin, after `episodes.`: "training_" or nothing.
+        keys: which settings of `episodes` say N, K and Q.
     """
+    of_ways, of_shots, of_queries = (f"episodes.{key}" for key in keys)
     name = f"{split} classes" if split else "classes"
     if len(examples) < ways:
         raise UserError(
-            f"{len(examples)} {name} are too few for {ways}-way episodes; lower episodes.{keys}ways"
+            f"{len(examples)} {name} are too few for {ways}-way episodes; lower {of_ways}"
         )
     fewest = int(examples.counts.argmin())
     count = int(examples.counts[fewest])
     if count < shots + queries:
         raise UserError(
             f"class {examples.names[fewest]} has {count} examples, too few for "
-            f"{shots} shots and {queries} queries; lower episodes.{keys}queries or "
-            f"episodes.{keys}shots"
+            f"{shots} shots and {queries} queries; lower {of_queries} or {of_shots}"
         )
 
 

@@ -34,8 +34,12 @@ def experiment(**overrides: Any) -> FewShotExperiment:
             "8 training classes are too few for 9-way episodes; lower episodes.training_ways",
         ),
         (
+            {"episodes__ways": 9},
+            "8 training classes are too few for 9-way episodes; lower episodes.ways",
+        ),
+        (
             {"episodes__training_queries": 4},
-            "has 4 examples, too few for 1 shots and 4 queries; lower episodes.training_queries",
+            "too few for 1 shots and 4 queries; lower episodes.training_queries or",
         ),
         (
             {"episodes__ways": 6, "episodes__training_ways": 3},

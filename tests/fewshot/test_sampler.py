@@ -161,7 +161,8 @@ def test_not_enough_names_the_split_and_the_settings() -> None:
     require_enough(numbered(), 6, 1, 3)
     wanted = "6 training classes are too few for 7-way episodes; lower episodes.training_ways"
     with pytest.raises(UserError, match=wanted):
-        require_enough(numbered(), 7, 1, 1, "training", "training_")
-    wanted = "lower episodes.training_queries or episodes.training_shots"
+        require_enough(numbered(), 7, 1, 1, "training", ("training_ways", "shots", "queries"))
+    wanted = "lower episodes.training_queries or episodes.shots"
+    keys = ("ways", "shots", "training_queries")
     with pytest.raises(UserError, match=wanted):
-        require_enough(numbered(), 6, 1, 4, "training", "training_")
+        require_enough(numbered(), 6, 1, 4, "training", keys)
