@@ -269,6 +269,10 @@ def from_mapping(
         try:
             return build(kind, merged, replaced_types=section_types)
         except UnknownKey as error:
+            name = overrides.get("algorithm.name")
+            if name and error.key.startswith("algorithm.") and error.key not in overrides:
+                message = f"is no setting of {name}; start from one of its own presets"
+                raise InvalidValue(error.key, message) from error
             raise _pointing_to_section(error, kind, section_types) from error
     except InvalidValue as error:
         typed = _is_from_command_line(error.key, mapping, overrides)

@@ -244,6 +244,14 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str | bytes, 
     assert refusal(tmp_path, text).startswith(line)
 
 
+def test_another_algorithm_has_other_settings(tmp_path: Path) -> None:
+    text = "tasks: {family: a}\nalgorithm: {name: learner, inner_rate: 0.1}"
+    (tmp_path / "x.yaml").write_text(text)
+    message = r"x\.yaml: algorithm\.inner_rate is no setting of other; start from one of its own"
+    with pytest.raises(UserError, match=message):
+        load_config(tmp_path / "x.yaml", {"algorithm.name": "other"}, ALGORITHMS)
+
+
 def test_files_that_cannot_be_opened_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"absent\.yaml: there is no such file; check the path$"):
         load_config(tmp_path / "absent.yaml", algorithms=ALGORITHMS)
