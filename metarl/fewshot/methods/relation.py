@@ -22,7 +22,7 @@ from metarl.fewshot.episodes import Episodes
 from metarl.fewshot.methods import register_method
 from metarl.fewshot.methods.classifiers import class_sums, one_hot
 from metarl.fewshot.methods.metric import Comparison, MetricConfig, MetricLearner, ways_of
-from metarl.fewshot.models.batch_norm import normalization_parameters, normalize
+from metarl.fewshot.models.batch_norm import normalization_parameters, normalize_or_shift
 from metarl.fewshot.models.convolution import convolve
 from metarl.fewshot.models.encoder import Encoder, Statistics
 from metarl.fewshot.models.layers import glorot, linear, linear_parameters
@@ -163,9 +163,7 @@ class RelationModule:
             shape = (3, 3, before, self.channels)
             weight = glorot(generator, shape, 9 * before, 9 * self.channels)
             parameters[f"{name}.weight"] = weight
-            parameters |= normalization_parameters(name, self.channels)
-            if not self.normalizes:
-                del parameters[f"{name}.scale"]
+            parameters |= normalization_parameters(name, self.channels, self.normalizes)
             before = self.channels
         parameters |= linear_parameters(generator, "relation_hidden", self.flat, self.hidden_size)
         return parameters | linear_parameters(generator, "relation_score", self.hidden_size, 1)
@@ -183,13 +181,9 @@ class RelationModule:
         for block in range(BLOCKS):
             name = f"relation{block}"
             hidden = convolve(hidden, parameters[f"{name}.weight"], stride=1)
-            rows = hidden.flatten(1, 3)
-            if self.normalizes:
-                given = statistics[block] if statistics else None
-                rows, own = normalize(parameters, name, rows, given)
-                used.append(own)
-            else:
-                rows = rows + parameters[f"{name}.shift"]
+            given = statistics[block] if statistics else None
+            rows, own = normalize_or_shift(parameters, name, hidden.flatten(1, 3), given)
+            used += own
             hidden = _pool(rows.relu().view(hidden.shape))
         units = linear(parameters, "relation_hidden", hidden.flatten(2)).relu()
         logits = linear(parameters, "relation_score", units).squeeze(-1)

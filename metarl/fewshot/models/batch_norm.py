@@ -12,9 +12,24 @@ EPSILON = 1e-5
 """Added to a variance before its root is taken."""
 
 
-def normalization_parameters(name: str, channels: int) -> Parameters:
-    """`NAME.scale` of ones and `NAME.shift` of zeros, `[C]`."""
-    return {f"{name}.scale": torch.ones(channels), f"{name}.shift": torch.zeros(channels)}
+def normalization_parameters(name: str, channels: int, batch_norm: bool = True) -> Parameters:
+    """`NAME.scale` of ones and `NAME.shift` of zeros, `[C]`; the shift alone without BatchNorm."""
+    scale = {f"{name}.scale": torch.ones(channels)} if batch_norm else {}
+    return {**scale, f"{name}.shift": torch.zeros(channels)}
+
+
+def normalize_or_shift(
+    parameters: Mapping[str, Tensor],
+    name: str,
+    values: Tensor,
+    statistics: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """`normalize` where the parameters have a scale, else the shift alone; and a list of what
+    normalised, empty in the second case."""
+    if f"{name}.scale" not in parameters:
+        return values + _rows(parameters[f"{name}.shift"]), []
+    normalized, used = normalize(parameters, name, values, statistics)
+    return normalized, [used]
 
 
 def normalize(

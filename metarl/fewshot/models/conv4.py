@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
-from metarl.fewshot.models.batch_norm import normalization_parameters, normalize
+from metarl.fewshot.models.batch_norm import normalization_parameters, normalize_or_shift
 from metarl.fewshot.models.convolution import convolve
 from metarl.fewshot.models.encoder import Encoder, Statistics
 from metarl.fewshot.models.layers import glorot
@@ -59,9 +59,7 @@ class Conv4(Encoder):
             name, shape = f"conv{block}", (3, 3, before, self.channels)
             weight = glorot(generator, shape, 9 * before, 9 * self.channels)
             parameters[f"{name}.weight"] = weight
-            parameters |= normalization_parameters(name, self.channels)
-            if not self.normalizes:
-                del parameters[f"{name}.scale"]
+            parameters |= normalization_parameters(name, self.channels, self.normalizes)
             before = self.channels
         return parameters
 
@@ -83,15 +81,10 @@ class Conv4(Encoder):
             weight = parameters[f"{name}.weight"]
             halves = block < self.halvings
             hidden = convolve(hidden, weight, stride=2 if halves and not self.pool else 1)
-            shape, rows = hidden.shape, hidden.flatten(1, 3)
-            if self.normalizes:
-                given = statistics[block] if statistics else None
-                rows, own = normalize(parameters, name, rows, given)
-                used.append(own)
-            else:
-                shift = parameters[f"{name}.shift"]
-                rows = rows + (shift.unsqueeze(1) if shift.dim() == 2 else shift)
-            hidden = rows.view(shape)
+            given = statistics[block] if statistics else None
+            rows, own = normalize_or_shift(parameters, name, hidden.flatten(1, 3), given)
+            used += own
+            hidden = rows.view(hidden.shape)
             if self.pool and halves:  # before ReLU: the same, and a quarter of the work
                 hidden = _max_pool(hidden)
             hidden = hidden.relu()
