@@ -161,9 +161,8 @@ class FewShotExperiment(Trainable):
         return dict(zip(names, (float(score[0]), float(score[-1])), strict=True))
 
     def _remember_best(self, iteration: int, score: float) -> None:
-        if self.config.evaluation.checkpoint != "best" or not math.isfinite(score):
-            return
-        if self.learner.missing_stage:
+        wanted = self.config.evaluation.checkpoint == "best" and not self.learner.missing_stage
+        if not wanted or not math.isfinite(score):
             return
         sign = 1.0 if self.problem.kind == "classification" else -1.0
         if self.best is None or sign * score > sign * self.best["score"]:
@@ -203,14 +202,14 @@ class FewShotExperiment(Trainable):
         hashes = {name: split.content_hash() for name, split in self.data.splits.items()}
         return {**described, "splits": hashes}
 
-    def refuse_other_data(self, recorded: Mapping[str, Any]) -> None:
+    def refuse_other_data(self, recorded: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         """UserError where the examples of a split have changed."""
-        splits, now = recorded.get("splits", {}), self.describe().get("splits", {})
-        for split, content in splits.items():
-            if now.get(split, content) != content:
+        found = now.get("splits", {})
+        for split, content in recorded.get("splits", {}).items():
+            if found.get(split, content) != content:
                 raise UserError(
                     f"the {split} examples of {self.data.name} have changed since the run was "
-                    f"trained ({content}, now {now[split]}); go on with the data that trained it"
+                    f"trained ({content}, now {found[split]}); go on with the data that trained it"
                 )
 
 

@@ -99,7 +99,7 @@ def evaluate_few_shot(
     curves = isinstance(experiment.data, Curves)
     if curves and config.episodes.ways != trained.episodes.ways:
         raise UserError("episodes.ways: curves have no classes; leave it out")
-    experiment.refuse_other_data(run.read_versions())
+    experiment.refuse_other_data(run.read_versions(), experiment.describe())
     iteration = _restore(experiment, run, trained.episodes.ways)
     best = {"best_iteration": experiment.use_best()} if settings.checkpoint == "best" else {}
     scores = evaluate(

@@ -56,6 +56,7 @@ class Trainable(Protocol):
         """What pins the exact tasks or data, for `versions.json`."""
         ...
 
-    def refuse_other_data(self, recorded: Mapping[str, Any]) -> None:
-        """UserError where the data are no longer those of a run whose `describe` said `recorded`;
-        here nothing is refused, and what differs is told by a warning."""
+    def refuse_other_data(self, recorded: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        """UserError where the data are no longer those of a run: `recorded` is what `describe` said
+        of it, and `now` what it says; here nothing is refused, and what differs is told by a
+        warning."""

@@ -75,7 +75,7 @@ class Trainer:
         experiment = make_experiment(config)
         trainer = cls(experiment, run, console)
         recorded, now = run.read_versions(), {**collect_versions(), **experiment.describe()}
-        experiment.refuse_other_data(recorded)
+        experiment.refuse_other_data(recorded, now)
         for difference in check_versions(recorded, now):
             trainer.console.print(f"warning: {difference}; numbers may differ", style="yellow")
         return trainer

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 
 from metarl.errors import UserError
-from metarl.fewshot.data.options import require_arguments
+from metarl.fewshot.data.options import made_of, require_arguments
 from metarl.fewshot.episodes import Episodes
-from metarl.validation import InvalidValue, build
 
 
 class Curves(ABC):
@@ -43,12 +42,9 @@ def reader_of(curves: type[Curves]) -> Callable[..., Curves]:
     def read(root: str | None, split: str, **options: Any) -> Curves:
         if split != "default":
             raise UserError(f"data.split: curves are drawn afresh; leave it out, got {split!r}")
-        if not is_dataclass(curves):
-            require_arguments(curves, options, curves.name)
-            return curves(**options)
-        try:
-            return build(curves, options, "data.options")
-        except InvalidValue as error:
-            raise UserError(str(error)) from error
+        if is_dataclass(curves):
+            return made_of(curves, options)
+        require_arguments(curves, options, curves.name)
+        return curves(**options)
 
     return read

@@ -104,8 +104,12 @@ class DataSet:
         shapes = {tuple(each.inputs.shape[1:]) for each in self.splits.values()}
         if self.kind == "images" and len(shapes) > 1:
             raise UserError(f"{self.name}: images of different sizes in its splits, {shapes}")
+        if self.kind == "texts":
+            self._require_words()
+
+    def _require_words(self) -> None:
         highest = max(int(each.inputs.max()) for each in self.splits.values())
-        if self.kind == "texts" and highest >= len(self.vocabulary):
+        if highest >= len(self.vocabulary):
             raise UserError(
                 f"{self.name}: token number {highest} has no word in its vocabulary of "
                 f"{len(self.vocabulary)}"

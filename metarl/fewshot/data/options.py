@@ -17,13 +17,17 @@ def with_options(
     """What `DATA_SETS` holds for `read(root, split, options)`; UserError for wrong options."""
 
     def reader(root: str | None, split: str, **options: Any) -> DataSet:
-        try:
-            chosen = build(options_type, options, "data.options")
-        except InvalidValue as error:
-            raise UserError(str(error)) from error
-        return read(root, split, chosen)
+        return read(root, split, made_of(options_type, options))
 
     return reader
+
+
+def made_of(dataclass: type[Options], options: Mapping[str, object]) -> Options:
+    """The dataclass that `data.options` describe; UserError for wrong ones."""
+    try:
+        return build(dataclass, options, "data.options")
+    except InvalidValue as error:
+        raise UserError(str(error)) from error
 
 
 def require_arguments(
